@@ -1,0 +1,119 @@
+"""Data cards: what a data set is (from its spec) and what was found in it (from its stream's manifest), in Markdown.
+
+A card is a pure function of the two, with no date and no path, so that a test can tell whether a committed card is current.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from oxe_pipeline.stream.format import Manifest, write_whole
+from schemas.slots import ACTION_NAMES, STATE_NAMES, slot_unit
+from schemas.spec import Channel, DatasetSpec, slot_indices
+
+MAX_QUARANTINE_ROWS = 20
+
+
+def render_card(spec: DatasetSpec, manifest: Manifest | None) -> str:
+    """The card's text. Without a manifest it says that nothing was measured, and shows what the spec declares."""
+    parts = [f"# {spec.title}", _identity(spec), _cameras(spec, manifest)]
+    parts += [_slots("Action", spec.action, manifest, "action"), _slots("State", spec.state, manifest, "state")]
+    if manifest:
+        parts += [_counts(spec, manifest), _language(manifest), _quarantine(manifest)]
+    else:
+        parts.append("## Found\n\nNothing measured: this card was made from the spec alone, no stream was at hand.")
+        parts.append(_expected(spec))
+    parts += [_list("Choices and their reasons", spec.notes), _list("Known faults", spec.known_faults)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def write_cards(folder: Path, cards: dict[str, str]) -> list[Path]:
+    """Writes <name>.md for each card; returns the paths in the order given."""
+    paths = []
+    for name, text in cards.items():
+        path = folder / f"{name}.md"
+        write_whole(path, text.encode())
+        paths.append(path)
+    return paths
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    head = list(head)
+    lines = [head, ["--"] * len(head), *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _identity(spec: DatasetSpec) -> str:
+    rows = [
+        ("name", f"`{spec.name}`"),
+        ("lab", spec.lab),
+        ("robot", f"{spec.robot}, {spec.arms} arm{'s' if spec.arms > 1 else ''}"),
+        ("control rate", f"{spec.control_hz:g} Hz"),
+        ("licence", spec.licence),
+        ("citation", spec.citation),
+        ("homepage", spec.homepage),
+    ]
+    return _table(("", ""), [row for row in rows if row[1]])
+
+
+def _cameras(spec: DatasetSpec, manifest: Manifest | None) -> str:
+    if not spec.cameras:
+        return "## Cameras\n\nNone."
+    found = {name: str(manifest.cameras.get(name, 0)) if manifest else "not measured" for name in spec.cameras}
+    rows = [
+        (name, f"`{camera.source}`", camera.colour, camera.flip, found[name]) for name, camera in spec.cameras.items()
+    ]
+    return "## Cameras\n\n" + _table(("camera", "source", "stored as", "turned by", "episodes with it"), rows)
+
+
+def _slots(title: str, channels: list[Channel], manifest: Manifest | None, vector: str) -> str:
+    if not channels:
+        return f"## {title}\n\nNone recorded: every slot is masked."
+    names = ACTION_NAMES if vector == "action" else STATE_NAMES
+    measured = manifest.statistics.get(vector, {}) if manifest else {}
+    rows = []
+    for channel in channels:
+        for index in slot_indices(channel.slots, "action" if vector == "action" else "state"):
+            name = names[index]
+            numbers = measured.get(name, {})
+            shown = [f"{numbers[key]:.4g}" if key in numbers else "" for key in ("mean", "std", "min", "q01", "q99", "max")]
+            rows.append((name, f"`{channel.source}`", channel.kind, channel.unit, slot_unit(name), channel.frame, *shown))
+    head = ("slot", "source", "kind", "source unit", "slot unit", "frame", "mean", "std", "min", "q01", "q99", "max")
+    return f"## {title}\n\n" + _table(head, rows)
+
+
+def _counts(spec: DatasetSpec, manifest: Manifest) -> str:
+    counts = manifest.counts
+    bad = counts.episodes_in - counts.episodes_out
+    text = (
+        f"## Found\n\n{counts.episodes_in} episodes in = {counts.episodes_out} out + {bad} quarantined; "
+        f"{counts.steps_out} steps, {counts.steps_out / max(1, counts.episodes_out):.1f} an episode."
+    )
+    rows = []
+    for split, episodes in sorted(counts.split_episodes.items()):
+        rows.append((split, episodes, counts.split_steps[split], spec.expected_episodes.get(split, "not declared")))
+    return text + "\n\n" + _table(("split", "episodes", "steps", "declared episodes"), rows)
+
+
+def _expected(spec: DatasetSpec) -> str:
+    if not spec.expected_episodes:
+        return ""
+    return _table(("split", "declared episodes"), sorted(spec.expected_episodes.items()))
+
+
+def _language(manifest: Manifest) -> str:
+    from oxe_pipeline.language.report import LanguageReport
+
+    return "## Labels\n\n```\n" + LanguageReport.from_dict(manifest.language).render().rstrip() + "\n```"
+
+
+def _quarantine(manifest: Manifest) -> str:
+    if not manifest.quarantine:
+        return "## Quarantine\n\nEmpty."
+    rows = [(q.episode, q.field, q.reason) for q in manifest.quarantine[:MAX_QUARANTINE_ROWS]]
+    more = len(manifest.quarantine) - len(rows)
+    tail = f"\n\nand {more} more in the manifest." if more > 0 else ""
+    return "## Quarantine\n\n" + _table(("episode", "field", "reason"), rows) + tail
+
+
+def _list(title: str, lines: list[str]) -> str:
+    return f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""

@@ -1,0 +1,228 @@
+"""What a stream is on disk: file names, the manifest, hashes. Readers, the writer and the shard job agree through here.
+
+    manifest.json              written last; its presence is the commit of the whole stream
+    episodes.parquet           one row per episode
+    instructions.parquet       distinct instruction texts; episodes refer to them by row number
+    statistics/<vector>.bin    mergeable statistics of action, state, action_raw, state_raw (train split)
+    shards/<name>.steps.arrow  low-dimensional columns, one record batch
+    shards/<name>.images.arrow one large_binary column per camera, one record batch
+
+One record batch per file, uncompressed, so that a memory map gives every column as one contiguous buffer and a sample is
+pointer arithmetic. The price: a shard is written at once, so the writer holds one in memory.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+from pydantic import ValidationError
+
+from schemas.operations import Model
+
+STREAM_FORMAT = 1
+MANIFEST = "manifest.json"
+EPISODES = "episodes.parquet"
+INSTRUCTIONS = "instructions.parquet"
+STATISTICS_FOLDER = "statistics"
+SHARDS_FOLDER = "shards"
+VECTORS = ("action", "state", "action_raw", "state_raw")
+"""The float vectors of a step; `action` and `state` hold only the slots the data set has, in slot order."""
+UNCOMPRESSED = pa.ipc.IpcWriteOptions(compression=None)
+
+EPISODE_SCHEMA = pa.schema(
+    [
+        ("episode_id", pa.string()),
+        ("shard", pa.int32()),
+        ("first_row", pa.int64()),
+        ("length", pa.int32()),
+        ("split", pa.dictionary(pa.int8(), pa.string())),
+        ("cameras", pa.uint8()),
+        ("instruction_ids", pa.list_(pa.int32())),
+        ("success", pa.int8()),
+        ("control_hz", pa.float32()),
+        ("label_raw", pa.string()),
+        ("label_flags", pa.list_(pa.string())),
+        ("quality_flags", pa.list_(pa.string())),
+        ("source_path", pa.string()),
+    ]
+)
+"""`shard` is the position in the manifest's list; `cameras` a bit per schemas.slots.CAMERAS; the first instruction id is
+the main instruction, the rest are alternatives, an empty list means none."""
+
+
+class StreamError(ValueError):
+    """A stream that cannot be read as it is: where, what, and the remedy, in one line."""
+
+
+class FileEntry(Model):
+    bytes: int
+    xxh3: str
+    """Hexadecimal xxh3-128 of the whole file."""
+
+
+class CameraBytes(Model):
+    """Where one camera's image bytes lie in the shard's images file: a remote reader needs no footer to seek."""
+
+    offset: int
+    bytes: int
+
+
+class ShardEntry(Model):
+    name: str
+    episodes: int
+    steps: int
+    steps_file: FileEntry
+    images_file: FileEntry
+    cameras: dict[str, CameraBytes]
+
+    @property
+    def steps_name(self) -> str:
+        return f"{SHARDS_FOLDER}/{self.name}.steps.arrow"
+
+    @property
+    def images_name(self) -> str:
+        return f"{SHARDS_FOLDER}/{self.name}.images.arrow"
+
+    def file_entries(self) -> dict[str, FileEntry]:
+        return {self.steps_name: self.steps_file, self.images_name: self.images_file}
+
+
+class Quarantined(Model):
+    """One episode set aside, with everything needed to find it again."""
+
+    episode: str
+    field: str
+    reason: str
+
+
+class Counts(Model):
+    """in = out + quarantined, for the builder and the job together."""
+
+    episodes_in: int
+    episodes_out: int
+    steps_out: int
+    split_episodes: dict[str, int]
+    split_steps: dict[str, int]
+
+
+class Manifest(Model):
+    """Everything a reader must know before it touches a shard. Holds no time and no path of the machine that wrote it."""
+
+    format: Literal[1] = STREAM_FORMAT
+    dataset: str
+    code_version: str
+    spec: dict
+    """The data set's spec as it was applied."""
+    source: dict
+    """Name, version and split sizes of the RLDS directory, and the hash of its file list."""
+    options: dict
+    """The job's options that change the bytes written: images, splits ..."""
+    lab: str
+    robot: str
+    control_hz: float
+    action_slots: list[int]
+    state_slots: list[int]
+    """Slot indices held by the `action` and `state` columns, ascending; all other slots are masked."""
+    action_raw_width: int
+    state_raw_width: int
+    cameras: dict[str, int]
+    """Camera to the number of episodes that have it."""
+    counts: Counts
+    quarantine: list[Quarantined]
+    statistics: dict[str, dict[str, dict[str, float]]]
+    """Vector -> slot name -> count, mean, std, min, max, q01, q99 over the train split."""
+    language: dict
+    files: dict[str, FileEntry]
+    shards: list[ShardEntry]
+
+    def identity(self) -> str:
+        """32 hexadecimal digits over all of the above, content hashes included: equal data, equal identity."""
+        return xxhash.xxh3_128_hexdigest(canonical_json(self.model_dump()).encode())
+
+    def all_files(self) -> dict[str, FileEntry]:
+        """Every file of the stream but the manifest itself."""
+        entries = dict(self.files)
+        for shard in self.shards:
+            entries.update(shard.file_entries())
+        return entries
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys and no spaces: the same value gives the same bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def hash_file(path: str | Path) -> FileEntry:
+    """Size and content hash of a file, read in 4 MiB pieces."""
+    digest, size = xxhash.xxh3_128(), 0
+    with open(path, "rb") as file:
+        while piece := file.read(4 << 20):
+            digest.update(piece)
+            size += len(piece)
+    return FileEntry(bytes=size, xxh3=digest.hexdigest())
+
+
+def write_whole(path: str | Path, content: bytes) -> FileEntry:
+    """Writes `content` under a temporary name and renames: the final name never shows a partial file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return FileEntry(bytes=len(content), xxh3=xxhash.xxh3_128_hexdigest(content))
+
+
+def write_manifest(folder: str | Path, manifest: Manifest) -> None:
+    """Commits a stream: to be called when every other file is in place."""
+    text = json.dumps(manifest.model_dump(), indent=1, ensure_ascii=False, sort_keys=True)
+    write_whole(Path(folder) / MANIFEST, text.encode())
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """The manifest of a stream; StreamError when there is none, it is damaged, or of a newer format."""
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        state = "an unfinished stream (its job has not committed; run it again)" if _is_unfinished(folder) else "no stream"
+        raise StreamError(f"{folder}: {state}: {MANIFEST} is missing; make one with `python -m jobs.shard`")
+    try:
+        content = json.loads(path.read_text())
+        found = content.get("format")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise StreamError(f"{path}: not a manifest ({error}); run the shard job again") from None
+    if found != STREAM_FORMAT:
+        newer = isinstance(found, int) and found > STREAM_FORMAT
+        remedy = "update this package" if newer else "run the shard job again"
+        raise StreamError(f"{path}: stream format {found!r}, this version reads {STREAM_FORMAT}; {remedy}")
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise StreamError(f"{path}: {where}: {fault['msg']}; run the shard job again") from None
+
+
+def _is_unfinished(folder: str | Path) -> bool:
+    return (Path(folder) / SHARDS_FOLDER).is_dir()
+
+
+def camera_bits(cameras) -> int:
+    """Cameras an episode has, as a bit set in the order of schemas.slots.CAMERAS."""
+    from schemas.slots import CAMERAS
+
+    return int(sum(1 << CAMERAS.index(camera) for camera in cameras))
+
+
+def fixed_size_list(array: np.ndarray) -> pa.Array:
+    """float32 [N, width] as an Arrow fixed-size list, without a copy."""
+    flat = pa.array(np.ascontiguousarray(array, np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, array.shape[1])

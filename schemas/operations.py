@@ -1,0 +1,136 @@
+"""The vocabulary of operations a spec may name: what each one is called and takes. The arithmetic is in
+`oxe_pipeline/ingest/operations.py` (columns) and `oxe_pipeline/ingest/retime.py` (whole episodes).
+
+The published OXE transforms, some eighty functions, reduce to these. An operation is written in YAML as a mapping with
+the key `op`, e.g. `{op: rotation, from: euler_xyz, to: rotation_vector}`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Model(BaseModel):
+    """Base of everything read from YAML: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+Rotation = Literal[
+    "rotation_vector", "euler_xyz", "euler_zyx", "euler_XYZ", "quaternion_xyzw", "quaternion_wxyz", "matrix", "rotation_6d"
+]
+"""Lower-case Euler letters are extrinsic (fixed) axes, upper-case intrinsic, as in scipy: "euler_xyz" is
+roll-pitch-yaw, R = Rz·Ry·Rx. "matrix" is 9 values row by row; "rotation_6d" the first two columns, one after the other."""
+
+
+class Scale(Model):
+    """x * factor + offset."""
+
+    op: Literal["scale"]
+    factor: float | list[float] = 1.0
+    offset: float | list[float] = 0.0
+
+
+class Clip(Model):
+    op: Literal["clip"]
+    low: float
+    high: float
+
+
+class Invert(Model):
+    """1 - x: a gripper that says 1 for closed."""
+
+    op: Literal["invert"]
+
+
+class BinarizeGripper(Model):
+    """Above `open_above` is open (1), below `closed_below` closed (0); between, the value reached next (Bridge)."""
+
+    op: Literal["binarize_gripper"]
+    open_above: float = 0.95
+    closed_below: float = 0.05
+
+
+class GripperRelativeToAbsolute(Model):
+    """A command "close" (+1) / "open" (-1) / "keep" (0) becomes the state it leads to, 1 open or 0 closed (RT-1)."""
+
+    op: Literal["gripper_relative_to_absolute"]
+    threshold: float = 0.1
+
+
+class GripperWidth(Model):
+    """Sum of the absolute finger positions, or one width, over the width when open, clipped to 0..1."""
+
+    op: Literal["gripper_width"]
+    open_width: float
+
+
+class ConvertRotation(Model):
+    op: Literal["rotation"]
+    from_: Rotation = Field(alias="from")
+    to: Rotation
+    degrees: bool = False
+
+
+class TimesRotation(Model):
+    """The rotation (as a rotation vector) is turned by a fixed one, e.g. to bring a tool frame to the common one."""
+
+    op: Literal["times_rotation"]
+    rotation_vector: list[float] = Field(min_length=3, max_length=3)
+
+
+class DecodeZlib(Model):
+    """Bytes compressed by zlib holding `width` float32 a step (kuka)."""
+
+    op: Literal["decode_zlib"]
+    width: int
+
+
+ColumnOperation = Annotated[
+    Scale | Clip | Invert | BinarizeGripper | GripperRelativeToAbsolute | GripperWidth | ConvertRotation | TimesRotation | DecodeZlib,
+    Field(discriminator="op"),
+]
+
+
+class DropFirst(Model):
+    op: Literal["drop_first"]
+    steps: int = Field(1, ge=1)
+
+
+class DropLast(Model):
+    op: Literal["drop_last"]
+    steps: int = Field(1, ge=1)
+
+
+class KeepEvery(Model):
+    """One step in `steps` is kept. Deltas of the dropped steps are summed (rotations composed), absolutes: the last."""
+
+    op: Literal["keep_every"]
+    steps: int = Field(ge=2)
+
+
+class ActionFromState(Model):
+    """The arm's motion becomes the motion it achieved: next state against state, rotations as R[t+1]·R[t]^T (no wrap
+    error). The last step, which has no next state, is dropped. Published Bridge does this with plain subtraction."""
+
+    op: Literal["action_from_state"]
+    arm: Literal["arm0", "arm1"] = "arm0"
+
+
+class TargetToDelta(Model):
+    """The arm's delta slots hold an absolute target pose; they become target against the present state."""
+
+    op: Literal["target_to_delta"]
+    arm: Literal["arm0", "arm1"] = "arm0"
+
+
+class ShiftObservations(Model):
+    """The source stores the observation made *after* its action; each is moved `steps` later, the ends dropped."""
+
+    op: Literal["shift_observations"]
+    steps: int = Field(1, ge=1)
+
+
+EpisodeOperation = Annotated[
+    DropFirst | DropLast | KeepEvery | ActionFromState | TargetToDelta | ShiftObservations, Field(discriminator="op")
+]
