@@ -1,8 +1,8 @@
 """Episode: the one in-memory form between any reader and any writer, and SourceEpisode, what readers of raw data yield.
 
-A reader of a lab's files makes a SourceEpisode (flat keys, the lab's own conventions); `ingest.apply_spec` turns it into
-an Episode (unified slots, masks, cleaned label); builders write Episodes as unified RLDS and the shard job writes them
-into a stream. Images stay the source's encoded bytes all the way.
+A reader of a lab's files makes a SourceEpisode (flat keys, the lab's own conventions); `ingest.apply_spec` turns it
+into an Episode (unified slots, masks, cleaned label); builders write Episodes as unified RLDS and the shard job writes
+them into a stream. Images stay the source's encoded bytes all the way.
 """
 
 from dataclasses import dataclass, field

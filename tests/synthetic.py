@@ -13,7 +13,14 @@ from schemas.slots import ACTION_NAMES, CAMERAS, STATE_NAMES
 
 
 def make_episode(
-    seed: int, *, dataset="synthetic", steps=12, cameras=("primary", "wrist"), image_px=32, split="train", control_hz=10.0
+    seed: int,
+    *,
+    dataset="synthetic",
+    steps=12,
+    cameras=("primary", "wrist"),
+    image_px=32,
+    split="train",
+    control_hz=10.0,
 ) -> Episode:
     """One arm, end-effector control. `action` slot 0 is the step number, so tests can see which step they hold."""
     import simplejpeg
@@ -32,7 +39,9 @@ def make_episode(
     for number, camera in enumerate(cameras):
         images[camera] = []
         for step in range(steps):
-            pixels = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], np.uint8((seed * 7 + step * 5 + number) % 256)), -1)
+            pixels = np.stack(
+                np.broadcast_arrays(ramp[:, None], ramp[None], np.uint8((seed * 7 + step * 5 + number) % 256)), -1
+            )
             images[camera].append(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=95))
     return Episode(
         dataset=dataset,

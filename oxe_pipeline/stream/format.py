@@ -7,8 +7,8 @@
     shards/<name>.steps.arrow  low-dimensional columns, one record batch
     shards/<name>.images.arrow one large_binary column per camera, one record batch
 
-One record batch per file, uncompressed, so that a memory map gives every column as one contiguous buffer and a sample is
-pointer arithmetic. The price: a shard is written at once, so the writer holds one in memory.
+One record batch per file, uncompressed, so that a memory map gives every column as one contiguous buffer and a sample
+is pointer arithmetic. The price: a shard is written at once, so the writer holds one in memory.
 """
 
 import json
@@ -50,8 +50,8 @@ EPISODE_SCHEMA = pa.schema(
         ("source_path", pa.string()),
     ]
 )
-"""`shard` is the position in the manifest's list; `cameras` a bit per schemas.slots.CAMERAS; the first instruction id is
-the main instruction, the rest are alternatives, an empty list means none."""
+"""`shard` is the position in the manifest's list; `cameras` a bit per schemas.slots.CAMERAS; the first instruction id
+is the main instruction, the rest are alternatives, an empty list means none."""
 
 
 class StreamError(ValueError):
@@ -110,9 +110,9 @@ class Counts(Model):
 
 
 class Manifest(Model):
-    """Everything a reader must know before it touches a shard. Holds no time and no path of the machine that wrote it."""
+    """Everything a reader must know before it touches a shard. Holds no time and no path of the writing machine."""
 
-    format: Literal[1] = STREAM_FORMAT
+    format: Literal[1] = 1
     dataset: str
     code_version: str
     spec: dict
@@ -192,7 +192,9 @@ def read_manifest(folder: str | Path) -> Manifest:
     """The manifest of a stream; StreamError when there is none, it is damaged, or of a newer format."""
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        state = "an unfinished stream (its job has not committed; run it again)" if _is_unfinished(folder) else "no stream"
+        state = (
+            "an unfinished stream (its job has not committed; run it again)" if _is_unfinished(folder) else "no stream"
+        )
         raise StreamError(f"{folder}: {state}: {MANIFEST} is missing; make one with `python -m jobs.shard`")
     try:
         content = json.loads(path.read_text())

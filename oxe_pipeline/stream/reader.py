@@ -30,8 +30,8 @@ _INDEX_COLUMNS = ["shard", "first_row", "length", "split", "cameras", "instructi
 class EpisodeIndex:
     """episodes.parquet as columns; row i is episode i of the stream.
 
-    `shard` int32, `first_row` int64, `length` int64, `success` int8, `control_hz` float32, `cameras` uint8 bit set, each
-    [E]. Columns that only people look at (ids, paths, raw labels) are read when asked for.
+    `shard` int32, `first_row` int64, `length` int64, `success` int8, `control_hz` float32, `cameras` uint8 bit set:
+    each [E]. Columns only people look at (ids, paths, raw labels) are read when asked for.
     """
 
     def __init__(self, path: Path):
@@ -74,7 +74,9 @@ class EpisodeIndex:
 
     @cached_property
     def _texts(self) -> pa.Table:
-        return pq.read_table(self._path, columns=["episode_id", "source_path", "label_raw", "label_flags", "quality_flags"])
+        return pq.read_table(
+            self._path, columns=["episode_id", "source_path", "label_raw", "label_flags", "quality_flags"]
+        )
 
     def episode_id(self, episode: int) -> str:
         return self._texts["episode_id"][episode].as_py()
@@ -122,7 +124,8 @@ class Shard:
             images = _map_batch(images_path)
             for camera in cameras:
                 _, offsets, data = images.column(camera).buffers()
-                self.images[camera] = ImageColumn(np.frombuffer(offsets, np.int64), memoryview(data))
+                # Arrow's buffers call themselves signed bytes, which compares unequal to any bytes and no decoder takes.
+                self.images[camera] = ImageColumn(np.frombuffer(offsets, np.int64), memoryview(data).cast("B"))
 
 
 def _map_batch(path: Path) -> pa.RecordBatch:
@@ -167,7 +170,9 @@ class Stream:
         """The shard at a position of the manifest's list, mapped on first use. Safe from several threads."""
         if number not in self._shards:
             entry = self.manifest.shards[number]
-            self._shards[number] = Shard(self.path / entry.steps_name, self.path / entry.images_name, list(entry.cameras))
+            self._shards[number] = Shard(
+                self.path / entry.steps_name, self.path / entry.images_name, list(entry.cameras)
+            )
         return self._shards[number]
 
     @cached_property

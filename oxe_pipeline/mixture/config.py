@@ -1,0 +1,190 @@
+"""The file a mixture is written in (mix.yaml): which streams, at which weights, in which order of which seed.
+
+Everything the order of samples depends on is in this file and in the streams it names, so it is what training takes and
+what a checkpoint refers to. The published mixtures of Open X-Embodiment lie in `schemas/mixtures/` in the same form,
+without paths.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+import schemas
+from oxe_pipeline.stream.format import MANIFEST, write_whole
+from schemas.operations import Model
+from schemas.spec import nearest
+
+MIXTURES_FOLDER = Path(schemas.__file__).parent / "mixtures"
+
+
+class MixtureConfigError(ValueError):
+    """A mixture file that does not hold, or names what is not there: where, what, and the remedy, in one line."""
+
+
+class DatasetEntry(Model):
+    """One data set of a mixture."""
+
+    name: str = Field(min_length=1)
+    """What the mixture calls it. The order of its windows depends on this name and the seed."""
+    path: str = ""
+    """Its stream: absolute, or relative to the mixture file; "" in named mixtures: the folder `name` below a root."""
+    weight: float = 1.0
+
+
+class WeightChange(Model):
+    """Other weights from sample number `start` on. Data sets that are not named have weight 0 from there."""
+
+    start: int = Field(ge=1)
+    weights: dict[str, float] = Field(min_length=1)
+
+
+class MixtureConfig(Model):
+    """The content of a mixture file."""
+
+    format: Literal[1] = 1
+    name: str = ""
+    source: str = ""
+    """Where a published mixture was read: repository@commit:file."""
+    notes: list[str] = Field(default_factory=list)
+    seed: int = Field(default=0, ge=0, lt=2**64)
+    balance: bool = False
+    """Multiplies each weight by the data set's train steps: the rule of Octo and OpenVLA with `balance_weights`."""
+    temperature: float | None = Field(default=None, gt=0)
+    """Multiplies each weight by (share of all train steps)^(1/temperature): 1 equals `balance`, larger is flatter."""
+    split: str = "train"
+    datasets: list[DatasetEntry] = Field(min_length=1)
+    schedule: list[WeightChange] = Field(default_factory=list)
+
+    @field_validator("datasets")
+    @classmethod
+    def _names_differ(cls, entries: list[DatasetEntry]) -> list[DatasetEntry]:
+        names = [entry.name for entry in entries]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"data set {name} is listed twice; keep one entry")
+        return entries
+
+    @model_validator(mode="after")
+    def _changes_name_known_data_sets(self) -> "MixtureConfig":
+        known = [entry.name for entry in self.datasets]
+        for change in self.schedule:
+            for name in change.weights:
+                if name not in known:
+                    raise ValueError(
+                        f"schedule at {change.start}: no data set {name!r} is listed{nearest(name, known)}"
+                    )
+        return self
+
+    def weights_from(self) -> dict[int, dict[str, float]]:
+        """{sample number: {data set: weight as written}}, 0 first."""
+        first = {entry.name: entry.weight for entry in self.datasets}
+        return {0: first, **{change.start: dict(change.weights) for change in self.schedule}}
+
+
+def read_config(path: str | Path) -> MixtureConfig:
+    """The mixture in a YAML file, paths made absolute. MixtureConfigError names the file, key and value at fault."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise MixtureConfigError(
+            f"{path}: cannot be read ({error.strerror}); make one with oxe_pipeline.mix --out"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MixtureConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise MixtureConfigError(f"{path}: must hold a mapping of keys, holds {type(content).__name__}")
+    config = validated(content, str(path))
+    folder = path.resolve().parent
+    entries = [
+        entry.model_copy(update={"path": str((folder / entry.path).resolve())}) if entry.path else entry
+        for entry in config.datasets
+    ]
+    return config.model_copy(update={"datasets": entries})
+
+
+def write_config(path: str | Path, config: MixtureConfig) -> None:
+    """Writes a mixture file whole or not at all, with paths relative to it, so that the folder may be moved as one."""
+    path = Path(path)
+    folder = path.resolve().parent
+    entries = [entry.model_copy(update={"path": os.path.relpath(entry.path, folder)}) for entry in config.datasets]
+    content = config.model_copy(update={"datasets": entries}).model_dump(exclude_none=True)
+    kept = {key: value for key, value in content.items() if value not in ("", [])}
+    write_whole(path, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=120).encode())
+
+
+def validated(content: dict, where: str) -> MixtureConfig:
+    """The config of a mapping; MixtureConfigError naming `where`, the key, its value and the nearest known key."""
+    try:
+        return MixtureConfig.model_validate(content)
+    except ValidationError as error:
+        raise MixtureConfigError(f"{where}: {_first_fault(error)}") from None
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "mixture"
+    if fault["type"] == "extra_forbidden":
+        known = {*MixtureConfig.model_fields, *DatasetEntry.model_fields, *WeightChange.model_fields}
+        return f"{where}: unknown key{nearest(str(fault['loc'][-1]), known)}"
+    value = fault["input"]
+    shown = f" (value: {value!r})" if not isinstance(value, dict | list | MixtureConfig) else ""
+    return f"{where}: {fault['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def mixture_names() -> list[str]:
+    """Names of the mixtures that ship with the package, sorted."""
+    return sorted(path.stem for path in MIXTURES_FOLDER.glob("*.yaml"))
+
+
+def named_config(name: str) -> MixtureConfig:
+    """A shipped mixture by name; MixtureConfigError with the nearest names for an unknown one."""
+    if name not in mixture_names():
+        of_that_name = [known for known in mixture_names() if known.endswith(f"_{name}")]
+        hint = f"; did you mean {', '.join(of_that_name)}?" if of_that_name else nearest(name, mixture_names())
+        raise MixtureConfigError(f"there is no mixture {name!r}{hint}")
+    return read_config(MIXTURES_FOLDER / f"{name}.yaml")
+
+
+def stream_names(root: str | Path) -> list[str]:
+    """Names of the folders directly below `root` that hold a finished stream, sorted."""
+    return sorted(manifest.parent.name for manifest in Path(root).glob(f"*/{MANIFEST}"))
+
+
+def with_streams_below(
+    config: MixtureConfig, root: str | Path, *, on_missing: Callable[[str], None] | None = None
+) -> MixtureConfig:
+    """`config` with each data set that has no path found as the folder of its name below `root`.
+
+    One that is not there raises MixtureConfigError with the nearest names; with `on_missing` it is left out instead, in
+    later weights too, and its name handed over.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise MixtureConfigError(f"{root}: no such folder; --root takes the folder that holds the streams")
+    if (root / MANIFEST).is_file():
+        raise MixtureConfigError(
+            f"{root}: is itself a stream; --root takes the folder above it, {root.resolve().parent}"
+        )
+    entries = []
+    for entry in config.datasets:
+        if entry.path or (root / entry.name).is_dir():
+            entries.append(entry.model_copy(update={"path": entry.path or str((root / entry.name).resolve())}))
+        elif on_missing:
+            on_missing(entry.name)
+        else:
+            raise MixtureConfigError(
+                f"{root}: there is no data set {entry.name!r}{nearest(entry.name, stream_names(root))}"
+            )
+    if not entries:
+        raise MixtureConfigError(f"{root}: holds none of the {len(config.datasets)} data sets of the mixture")
+    kept = {entry.name for entry in entries}
+    changes = [
+        change.model_copy(update={"weights": {n: w for n, w in change.weights.items() if n in kept}})
+        for change in config.schedule
+    ]
+    return config.model_copy(update={"datasets": entries, "schedule": changes})

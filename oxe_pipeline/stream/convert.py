@@ -1,0 +1,253 @@
+"""The work of one unit of a shard job: some input files become stream shards, statistics, a language report and counts.
+
+A unit runs in any process on any machine and holds one output shard in memory. What it did is written last, as a small
+record under units/; a later run that finds the record, with the same job identity, skips the unit. The record, not the
+runner, carries the results: a job's memory does not grow with the number of its units.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from oxe_pipeline.episode import DataError, Episode
+from oxe_pipeline.ingest.apply_spec import apply_spec
+from oxe_pipeline.ingest.rlds import RldsDirectory, episode_key
+from oxe_pipeline.ingest.unified_rlds import unified_episode
+from oxe_pipeline.language.clean import CleanedLabels
+from oxe_pipeline.language.report import LanguageReport
+from oxe_pipeline.quality.checks import check_episode
+from oxe_pipeline.stats.statistics import VectorStatistics
+from oxe_pipeline.stream.format import VECTORS, ShardEntry, canonical_json
+from oxe_pipeline.stream.images import ImageRecipe, encode_images
+from oxe_pipeline.stream.output_folder import OutputFolder
+from oxe_pipeline.stream.writer import ColumnLayout, ShardWriter
+from schemas.slots import ACTION_NAMES, STATE_NAMES
+from schemas.spec import DatasetSpec
+
+UNIT_FORMAT = 1
+UNITS_FOLDER = "units"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputFile:
+    name: str
+    rlds_split: str
+    source_split: str
+    """What the source says about the split, or "" where a hash of the episode decides."""
+    episodes: int
+    """As declared by dataset_info.json."""
+    bytes: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    number: int
+    files: tuple[InputFile, ...]
+
+    @property
+    def record_name(self) -> str:
+        return f"{UNITS_FOLDER}/{self.number:05d}.json"
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def episodes(self) -> int:
+        return sum(file.episodes for file in self.files)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What all units of a job have in common."""
+
+    identity: str
+    """Of the job; a record with another identity is not taken up."""
+    rlds: str
+    spec: DatasetSpec | None
+    """Applied to published RLDS; None for unified RLDS, where the builder has done it."""
+    layout: ColumnLayout
+    images: ImageRecipe
+    shard_bytes: int
+    out: OutputFolder
+
+
+@dataclass(kw_only=True)
+class UnitRecord:
+    """What one unit did. JSON on disk."""
+
+    shards: list[ShardEntry] = field(default_factory=list)
+    rows: list[list[dict]] = field(default_factory=list)
+    """Per shard, the rows of ShardWriter.episode_rows."""
+    statistics: dict[str, VectorStatistics] = field(default_factory=dict)
+    language: LanguageReport = field(default_factory=LanguageReport)
+    quarantine: list[dict] = field(default_factory=list)
+    """{episode, field, reason} of each episode that was set aside."""
+
+    @property
+    def episodes_out(self) -> int:
+        return sum(map(len, self.rows))
+
+    def to_bytes(self, identity: str) -> bytes:
+        content = {
+            "format": UNIT_FORMAT,
+            "identity": identity,
+            "shards": [shard.model_dump() for shard in self.shards],
+            "rows": self.rows,
+            "statistics": {vector: statistics.to_record() for vector, statistics in self.statistics.items()},
+            "language": self.language.to_dict(),
+            "quarantine": self.quarantine,
+        }
+        return canonical_json(content).encode()
+
+
+def read_unit_record(out: OutputFolder, unit: Unit, identity: str) -> UnitRecord | None:
+    """The record of a finished unit of this very job, whose shards are all there; else None."""
+    content = out.read(unit.record_name)
+    if content is None:
+        return None
+    record = json.loads(content)
+    if record.get("format") != UNIT_FORMAT or record.get("identity") != identity:
+        return None
+    shards = [ShardEntry.model_validate(shard) for shard in record["shards"]]
+    for shard in shards:
+        for name, entry in shard.file_entries().items():
+            if out.size(name) != entry.bytes:
+                return None
+    return UnitRecord(
+        shards=shards,
+        rows=record["rows"],
+        statistics={vector: VectorStatistics.from_record(state) for vector, state in record["statistics"].items()},
+        language=LanguageReport.from_dict(record["language"]),
+        quarantine=record["quarantine"],
+    )
+
+
+def convert_unit(unit: Unit, work: Work) -> dict:
+    """Converts one unit unless its record is there already; returns counts, for the log.
+
+    Deterministic: the same input and options give the same bytes, on any machine and at any second attempt. A bad episode
+    is set aside in the record; only faults of the machine (a full disk, say) are raised.
+    """
+    record = read_unit_record(work.out, unit, work.identity)
+    resumed = record is not None
+    if record is None:
+        record = _convert(unit, work)
+        work.out.write(unit.record_name, record.to_bytes(work.identity))
+    return {
+        "unit": unit.number,
+        "episodes": record.episodes_out,
+        "quarantined": len(record.quarantine),
+        "shards": len(record.shards),
+        "resumed": resumed,
+    }
+
+
+def unit_episodes(
+    directory: RldsDirectory, spec: DatasetSpec | None, unit: Unit
+) -> Iterator[Episode | DataError]:
+    """Every declared episode of the unit's files, in order: converted, or the fault that it is set aside for.
+
+    What a file that is cut short no longer holds is set aside too, one fault an episode, so that in = out + set aside.
+    """
+    for file in unit.files:
+        path = directory.path / file.name
+        number, lost = -1, "the file ends before the episodes that dataset_info.json declares"
+        try:
+            for number, record in enumerate(directory.records(path)):
+                yield _episode(directory, spec, record, episode_key(path, number), file.source_split)
+        except DataError as fault:
+            lost = fault.reason.replace(str(path), file.name)
+            if number + 1 >= file.episodes:
+                yield _fault(directory, path, number + 1, lost)
+        for absent in range(number + 1, file.episodes):
+            yield _fault(directory, path, absent, lost)
+
+
+def _episode(
+    directory: RldsDirectory, spec: DatasetSpec | None, record: bytes, key: str, split: str
+) -> Episode | DataError:
+    try:
+        source = directory.source_episode(record, key, split)
+        if spec is not None:
+            return apply_spec(source, spec)
+        episode = unified_episode(source)
+        check_episode(episode)
+        return episode
+    except DataError as fault:
+        return DataError(fault.reason, dataset=directory.name, episode=key, field=fault.field)
+
+
+def _fault(directory: RldsDirectory, path: Path, number: int, reason: str) -> DataError:
+    return DataError(reason, dataset=directory.name, episode=episode_key(path, number), field="record")
+
+
+def _convert(unit: Unit, work: Work) -> UnitRecord:
+    record = UnitRecord(statistics={vector: VectorStatistics(names) for vector, names in slot_names(work.layout).items()})
+    directory = RldsDirectory(work.rlds)
+    with work.out.staging() as folder:
+        writer = None
+        for episode in unit_episodes(directory, work.spec, unit):
+            try:
+                if isinstance(episode, DataError):
+                    raise episode
+                episode = encode_images(episode, work.images)
+                if writer and writer.image_bytes + _vector_bytes(writer) + _bytes(episode) > work.shard_bytes:
+                    _close(writer, record)
+                    writer = None
+                if writer is None:
+                    name = f"{unit.number:05d}-{len(record.shards):03d}"
+                    writer = ShardWriter(folder=folder, name=name, layout=work.layout)
+                writer.add(episode)
+            except DataError as fault:
+                record.quarantine.append({"episode": fault.episode, "field": fault.field, "reason": fault.reason})
+                continue
+            _count(episode, work.layout, record)
+        if writer and writer.steps:
+            _close(writer, record)
+    return record
+
+
+def slot_names(layout: ColumnLayout) -> dict[str, list[str]]:
+    """Vector -> names of its columns: slot names, or action_raw.0, action_raw.1 ... for the source's own vectors."""
+    return {
+        "action": [ACTION_NAMES[slot] for slot in layout.action_slots],
+        "state": [STATE_NAMES[slot] for slot in layout.state_slots],
+        "action_raw": [f"action_raw.{i}" for i in range(layout.action_raw_width)],
+        "state_raw": [f"state_raw.{i}" for i in range(layout.state_raw_width)],
+    }
+
+
+def _close(writer: ShardWriter, record: UnitRecord) -> None:
+    record.rows.append(writer.episode_rows)
+    record.shards.append(writer.close())
+
+
+def _vector_bytes(writer: ShardWriter) -> int:
+    layout = writer.layout
+    width = len(layout.action_slots) + len(layout.state_slots) + layout.action_raw_width + layout.state_raw_width
+    return 4 * width * writer.steps
+
+
+def _bytes(episode: Episode) -> int:
+    vectors = sum(getattr(episode, vector).nbytes for vector in VECTORS)
+    return vectors + sum(len(frame) for frames in episode.images.values() for frame in frames)
+
+
+def _count(episode: Episode, layout: ColumnLayout, record: UnitRecord) -> None:
+    """Adds an episode to the statistics (train alone: what is held out must not show in them) and to the report."""
+    if episode.split == "train":
+        record.statistics["action"].update(episode.action[:, layout.action_slots])
+        record.statistics["state"].update(episode.state[:, layout.state_slots])
+        record.statistics["action_raw"].update(episode.action_raw)
+        record.statistics["state_raw"].update(episode.state_raw)
+    record.language.update(
+        CleanedLabels(
+            instruction=episode.instruction,
+            alternatives=episode.alternatives,
+            raw=episode.label_raw,
+            flags=episode.label_flags,
+        )
+    )
