@@ -1,0 +1,71 @@
+"""Held-out windows in a fixed order: every step of the episodes of a split once, data set after data set."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from oxe_pipeline.loader.batch import BatchAssembler
+from oxe_pipeline.loader.threads import BatchThreads
+from oxe_pipeline.loader.window import Samples
+from oxe_pipeline.mixture.mixture import Mixture
+from oxe_pipeline.mixture.windows import WindowIndex
+
+
+def held_out_samples(mixture: Mixture, split: str, max_windows_per_dataset: int | None = None) -> Samples:
+    """All windows of `split`, in the order of data set, episode and step; `g` counts them from 0.
+
+    With `max_windows_per_dataset` that many of each data set, spread evenly over its windows, the same every time.
+    Raises ValueError when no data set has an episode in the split.
+    """
+    episodes = [dataset.stream.episodes for dataset in mixture.datasets]
+    index = WindowIndex([table.length for table in episodes], [table.split_is(split) for table in episodes])
+    chosen = [_spread(int(windows), max_windows_per_dataset) for windows in index.windows_per_dataset]
+    dataset = np.repeat(np.arange(len(chosen)), [len(windows) for windows in chosen])
+    if not len(dataset):
+        names = ", ".join(dataset.name for dataset in mixture.datasets)
+        raise ValueError(
+            f"no episode of {names} is in split {split!r}; make streams with a held-out share, or name another"
+        )
+    episode, step = index.locate(dataset, np.concatenate(chosen))
+    return Samples(g=np.arange(len(dataset)), dataset=dataset, episode=episode, step=step)
+
+
+def _spread(windows: int, most: int | None) -> np.ndarray:
+    """At most `most` of range(windows), evenly spread; int64."""
+    if most is None or windows <= most:
+        return np.arange(windows, dtype=np.int64)
+    return np.arange(most, dtype=np.int64) * windows // most
+
+
+class EvalLoader:
+    """Batches of given samples; each `iter` starts from the first. The last batch may be smaller."""
+
+    def __init__(self, assembler: BatchAssembler, samples: Samples, *, batch_size: int, threads: int, prefetch: int):
+        self.samples = samples
+        """The samples in the order they come."""
+        self._assembler, self._batch_size = assembler, batch_size
+        self._threads, self._prefetch = threads, prefetch
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return -(-len(self.samples) // self._batch_size)
+
+    def __iter__(self) -> Iterator[dict]:
+        threads = BatchThreads(
+            self._assembler,
+            self._batch_samples,
+            first=0,
+            stop=len(self),
+            threads=self._threads,
+            prefetch=self._prefetch,
+        )
+        try:
+            for _ in range(len(self)):
+                yield threads.get()[0]
+        finally:
+            threads.close()
+
+    def _batch_samples(self, number: int) -> Samples:
+        rows = slice(number * self._batch_size, (number + 1) * self._batch_size)
+        of = self.samples
+        return Samples(*(column[rows].copy() for column in (of.g, of.dataset, of.episode, of.step)))

@@ -1,0 +1,104 @@
+"""Assembles batches ahead of the consumer, in order, in a pool of threads that share the images of each batch.
+
+The work of a batch is first one task for its numbers, then tasks of a few images each, behind those of earlier batches
+in one queue: whichever thread is free takes the next, so all threads work on the batch that is needed first. Threads
+and not processes, because decoding releases the GIL and finished pixels need not travel.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from oxe_pipeline.loader.batch import BatchAssembler, PendingBatch
+from oxe_pipeline.loader.images import Substitution
+from oxe_pipeline.loader.window import Samples
+
+_IMAGES_PER_TASK = 16
+"""About five milliseconds of decoding: long against the cost of a task, short against a batch."""
+
+
+class BatchThreads:
+    """Batches first, first+1, ... up to stop-1 (None: for ever), `prefetch` of them in the making at any time.
+
+    The threads end with `close`, or by themselves once this object is collected.
+    """
+
+    def __init__(
+        self,
+        assembler: BatchAssembler,
+        samples_of: Callable[[int], Samples],
+        *,
+        first: int,
+        stop: int | None,
+        threads: int,
+        prefetch: int,
+    ):
+        for name, value in (("threads", threads), ("prefetch", prefetch)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of 1 or more, is {value!r}")
+        self._assembler, self._samples_of = assembler, samples_of
+        images_per_sample = max(1, len(assembler.cameras) * assembler.options.history)
+        self._samples_per_task = max(1, _IMAGES_PER_TASK // images_per_sample)
+        self._next, self._stop = first, stop
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batch")
+        self._underway: deque[Future] = deque()
+        for _ in range(prefetch):
+            self._start_next()
+
+    def get(self) -> tuple[dict, list[Substitution]]:
+        """Waits for the next batch: it, and the images that were substituted in it.
+
+        Raises StopIteration after the last, and whatever the threads raised in making this one.
+        """
+        if not self._underway:
+            raise StopIteration
+        finished = self._underway.popleft().result()
+        self._start_next()
+        return finished
+
+    def close(self) -> None:
+        """Ends the threads; what they are at is finished first (milliseconds). May be called twice."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._underway.clear()
+
+    def _start_next(self) -> None:
+        if self._stop is None or self._next < self._stop:
+            finished: Future = Future()
+            self._underway.append(finished)
+            self._pool.submit(self._begin, self._next, finished)
+            self._next += 1
+
+    def _begin(self, number: int, finished: Future) -> None:
+        try:
+            pending = PendingBatch(self._assembler, self._samples_of(number))
+            size, each = len(pending.samples), self._samples_per_task
+            parts = [(start, min(start + each, size)) for start in range(0, size, each)]
+            countdown = _Countdown(len(parts))
+            for part in parts:
+                self._pool.submit(self._decode, pending, part, countdown, finished)
+        except BaseException as error:  # handed to the consumer, who waits on `finished`
+            finished.set_exception(error)
+
+    def _decode(self, pending: PendingBatch, part: tuple[int, int], countdown: "_Countdown", finished: Future) -> None:
+        try:
+            pending.decode(*part)
+            if countdown.is_last():
+                finished.set_result((pending.finish(), pending.substituted))
+        except BaseException as error:  # handed to the consumer; a second fault of the same batch is not needed
+            with countdown.lock:
+                if not finished.done():
+                    finished.set_exception(error)
+
+
+class _Countdown:
+    """Counts finished parts. A part that fails never counts, so a failed batch has no last part."""
+
+    def __init__(self, parts: int):
+        self.lock = threading.Lock()
+        self._left = parts
+
+    def is_last(self) -> bool:
+        with self.lock:
+            self._left -= 1
+            return self._left == 0

@@ -1,0 +1,91 @@
+"""Augmentation: a function of (seed, g, camera) alone, neutral at neutral strengths, and doing what it says."""
+
+import colorsys
+
+import numpy as np
+import pytest
+import torch
+
+from oxe_pipeline.loader.augment import AugmentOptions, augment, augment_images, draw_parameters
+from oxe_pipeline.loader.loader import make_loader
+
+NEUTRAL = {"crop_area": (1.0, 1.0), "brightness": 0.0, "contrast": (1.0, 1.0), "saturation": (1.0, 1.0), "hue": 0.0}
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(60, 190, (4, 2, 16, 20, 3)).astype(np.uint8))
+
+
+def apply(images: torch.Tensor, seed: int = 0, **options) -> np.ndarray:
+    parameters = draw_parameters(seed, np.arange(len(images)), "primary", AugmentOptions(**{**NEUTRAL, **options}))
+    return augment_images(images, parameters).numpy()
+
+
+def test_neutral_strengths_leave_every_pixel(images):
+    assert np.abs(apply(images).astype(int) - images.numpy()).max() <= 1
+
+
+def test_a_sample_is_augmented_alike_in_any_batch_and_each_sample_differently(mixture):
+    with make_loader(mixture, batch_size=8, history=2, goal_images=True) as loader:
+        whole = next(loader)
+    part = {name: value[3:6] for name, value in whole.items()}
+    a, b = augment(whole, seed=5), augment(part, seed=5)
+    for name in ("image_primary", "image_wrist", "image_goal"):
+        assert torch.equal(a[name][3:6], b[name]) and a[name].dtype == torch.uint8
+        assert not torch.equal(a[name], whole[name]) and a[name].shape == whole[name].shape
+    assert not torch.equal(a["image_primary"], augment(whole, seed=6)["image_primary"])
+    assert torch.equal(a["image_primary_mask"], whole["image_primary_mask"]) and torch.equal(
+        a["action"], whole["action"]
+    )
+    crops = draw_parameters(5, np.arange(1000), "primary", AugmentOptions()).crop
+    assert len(np.unique(crops[:, 1])) > 990
+    assert not np.array_equal(crops, draw_parameters(5, np.arange(1000), "wrist", AugmentOptions()).crop)
+
+
+def test_frames_of_one_sample_share_their_parameters(images):
+    same = images[:, :1].expand(-1, 2, -1, -1, -1)
+    out = apply(same, crop_area=(0.5, 0.9), brightness=0.2, hue=0.1)
+    assert np.array_equal(out[:, 0], out[:, 1])
+
+
+def test_a_crop_shows_the_part_it_says():
+    ramp = torch.arange(100, dtype=torch.float32).expand(100, 100)
+    images = (torch.stack([ramp, ramp.T, ramp * 0], -1) * 2).to(torch.uint8)[None, None].expand(20, 1, -1, -1, -1)
+    options = AugmentOptions(**{**NEUTRAL, "crop_area": (0.25, 0.25)})
+    parameters = draw_parameters(3, np.arange(20), "primary", options)
+    out = augment_images(images, parameters).numpy() / 2
+    for i, (side, left, top) in enumerate(parameters.crop):
+        assert side == pytest.approx(0.5)
+        assert out[i, 0, 50, 50, 0] == pytest.approx(100 * ((1 - side) * left + side / 2), abs=1.5)
+        assert out[i, 0, 50, 50, 1] == pytest.approx(100 * ((1 - side) * top + side / 2), abs=1.5)
+        assert np.ptp(out[i, 0, 50, :, 0]) == pytest.approx(50, abs=2)
+
+
+def test_brightness_shifts_contrast_spreads_and_no_saturation_is_grey(images):
+    pixels = images.numpy().astype(float)
+    shift = apply(images, brightness=0.2).astype(float) - pixels
+    assert all(np.ptp(shift[i]) <= 1.01 for i in range(4)) and np.abs(shift).max() <= 0.2 * 255 + 1
+    assert len({round(value) for value in shift[:, 0, 0, 0, 0]}) > 1
+    spread = apply(images, contrast=(1.2, 1.2)).astype(float)
+    assert spread.std() == pytest.approx(1.2 * pixels.std(), rel=0.03)
+    grey = apply(images, saturation=(0.0, 0.0)).astype(int)
+    assert np.ptp(grey, axis=-1).max() <= 1
+
+
+def test_hue_turns_colours_and_keeps_greys():
+    orange = torch.tensor([180, 120, 60], dtype=torch.uint8).expand(64, 1, 2, 2, 3)
+    grey = torch.full((64, 1, 2, 2, 3), 120, dtype=torch.uint8)
+    hues = [colorsys.rgb_to_hsv(*(pixel / 255.0))[0] for pixel in apply(orange, hue=0.05)[:, 0, 0, 0]]
+    original = colorsys.rgb_to_hsv(180 / 255, 120 / 255, 60 / 255)[0]
+    assert np.ptp(hues) > 0.05 and np.abs(np.array(hues) - original).max() < 0.1
+    assert np.abs(apply(grey, hue=0.05).astype(int) - 120).max() <= 1
+
+
+def test_wrong_strengths_are_refused():
+    with pytest.raises(ValueError, match="crop_area"):
+        AugmentOptions(crop_area=(0.9, 1.1))
+    with pytest.raises(ValueError, match="contrast"):
+        AugmentOptions(contrast=(1.2, 0.8))
+    with pytest.raises(ValueError, match="hue"):
+        AugmentOptions(hue=2.0)
