@@ -17,10 +17,17 @@ class Model(BaseModel):
 
 
 Rotation = Literal[
-    "rotation_vector", "euler_xyz", "euler_zyx", "euler_XYZ", "quaternion_xyzw", "quaternion_wxyz", "matrix", "rotation_6d"
+    "rotation_vector",
+    "euler_xyz",
+    "euler_zyx",
+    "euler_XYZ",
+    "quaternion_xyzw",
+    "quaternion_wxyz",
+    "matrix",
+    "rotation_6d",
 ]
 """Lower-case Euler letters are extrinsic (fixed) axes, upper-case intrinsic, as in scipy: "euler_xyz" is
-roll-pitch-yaw, R = Rz·Ry·Rx. "matrix" is 9 values row by row; "rotation_6d" the first two columns, one after the other."""
+roll-pitch-yaw, R = Rz·Ry·Rx. "matrix" is 9 values row by row; "rotation_6d" the first two columns, end to end."""
 
 
 class Scale(Model):
@@ -44,7 +51,7 @@ class Invert(Model):
 
 
 class BinarizeGripper(Model):
-    """Above `open_above` is open (1), below `closed_below` closed (0); between, the value reached next (Bridge)."""
+    """Above `open_above` is open (1), below `closed_below` closed (0); between, the state reached next (Bridge)."""
 
     op: Literal["binarize_gripper"]
     open_above: float = 0.95
@@ -52,20 +59,23 @@ class BinarizeGripper(Model):
 
 
 class GripperRelativeToAbsolute(Model):
-    """A command "close" (+1) / "open" (-1) / "keep" (0) becomes the state it leads to, 1 open or 0 closed (RT-1)."""
+    """A command "close" (+1) / "open" (-1) / "keep" (0) becomes the state it leads to, 1 open or 0 closed (RT-1).
+    Commands within `threshold` of 0 keep."""
 
     op: Literal["gripper_relative_to_absolute"]
     threshold: float = 0.1
 
 
 class GripperWidth(Model):
-    """Sum of the absolute finger positions, or one width, over the width when open, clipped to 0..1."""
+    """Sum of the absolute finger positions, or one width, over the width when open (same unit), clipped to 0..1."""
 
     op: Literal["gripper_width"]
-    open_width: float
+    open_width: float = Field(gt=0)
 
 
 class ConvertRotation(Model):
+    """From one form of rotation to another. `degrees`: the source's angles are degrees; results are always radians."""
+
     op: Literal["rotation"]
     from_: Rotation = Field(alias="from")
     to: Rotation
@@ -73,7 +83,8 @@ class ConvertRotation(Model):
 
 
 class TimesRotation(Model):
-    """The rotation (as a rotation vector) is turned by a fixed one, e.g. to bring a tool frame to the common one."""
+    """The rotation R (as a rotation vector) becomes R·F for a fixed F: the tool's own axes are relabelled, e.g. to
+    bring a lab's tool frame to the common one."""
 
     op: Literal["times_rotation"]
     rotation_vector: list[float] = Field(min_length=3, max_length=3)
@@ -83,27 +94,36 @@ class DecodeZlib(Model):
     """Bytes compressed by zlib holding `width` float32 a step (kuka)."""
 
     op: Literal["decode_zlib"]
-    width: int
+    width: int = Field(ge=1)
 
 
 ColumnOperation = Annotated[
-    Scale | Clip | Invert | BinarizeGripper | GripperRelativeToAbsolute | GripperWidth | ConvertRotation | TimesRotation | DecodeZlib,
+    Scale
+    | Clip
+    | Invert
+    | BinarizeGripper
+    | GripperRelativeToAbsolute
+    | GripperWidth
+    | ConvertRotation
+    | TimesRotation
+    | DecodeZlib,
     Field(discriminator="op"),
 ]
 
 
 class DropFirst(Model):
     op: Literal["drop_first"]
-    steps: int = Field(1, ge=1)
+    steps: int = Field(default=1, ge=1)
 
 
 class DropLast(Model):
     op: Literal["drop_last"]
-    steps: int = Field(1, ge=1)
+    steps: int = Field(default=1, ge=1)
 
 
 class KeepEvery(Model):
-    """One step in `steps` is kept. Deltas of the dropped steps are summed (rotations composed), absolutes: the last."""
+    """One step in `steps` is kept. Deltas of the dropped steps are summed (rotations composed), of absolutes the last
+    is taken, of velocities the mean; the episode's rate is divided by `steps`."""
 
     op: Literal["keep_every"]
     steps: int = Field(ge=2)
@@ -128,7 +148,7 @@ class ShiftObservations(Model):
     """The source stores the observation made *after* its action; each is moved `steps` later, the ends dropped."""
 
     op: Literal["shift_observations"]
-    steps: int = Field(1, ge=1)
+    steps: int = Field(default=1, ge=1)
 
 
 EpisodeOperation = Annotated[

@@ -6,7 +6,10 @@ about a unit or a frame is written `source` there (brought to scale by statistic
 """
 
 import difflib
+import hashlib
+import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -14,13 +17,13 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from schemas.operations import ColumnOperation, EpisodeOperation, Model
+from schemas.operations import ActionFromState, ColumnOperation, EpisodeOperation, Model, TargetToDelta
 from schemas.slots import ACTION_GROUPS, ACTION_NAMES, CAMERAS, STATE_GROUPS, STATE_NAMES
 
 DATASETS_FOLDER = Path(__file__).parent / "datasets"
-SPEC_FORMAT = 1
+SPEC_FORMAT: Literal[1] = 1
 
-_SOURCE = re.compile(r"^(?P<key>[^\[\]]+?)(\[(?P<slice>-?\d*:?-?\d*)\])?$")
+_SOURCE = re.compile(r"^(?P<key>[^\[\]]+)(\[(?P<slice>-?\d+|(-?\d+)?:(-?\d+)?)\])?$")
 
 
 class SpecError(ValueError):
@@ -34,7 +37,7 @@ class Channel(Model):
     """A group ("arm0.gripper") or single slots ("arm0.eef_position_delta.x", ...) out of schemas/slots.py."""
     source: str
     """Flat key, with an optional slice of the last axis: "action[0:3]", "observation/state[-1]"."""
-    ops: list[ColumnOperation] = []
+    ops: list[ColumnOperation] = Field(default_factory=list)
     kind: Literal["delta", "absolute", "velocity"] = "absolute"
     """What a value of an action means; states are always absolute."""
     unit: str = "source"
@@ -55,16 +58,18 @@ class Camera(Model):
     """How the stored image must be turned to stand upright."""
     missing: Literal["never", "black"] = "never"
     """"black": an episode without this camera carries all-black images instead."""
+    encode: Literal["jpeg", "png"] = "jpeg"
+    """Only for a source of bare pixels (HDF5 arrays): JPEG of quality 95, colour not subsampled, or lossless PNG."""
 
 
 class Language(Model):
-    sources: list[str] = []
+    sources: list[str] = Field(default_factory=list)
     """Keys of labels, main one first; the others become alternatives. Step keys are read at the first step."""
     encoding: Literal["text", "utf8_codes"] = "text"
     """"utf8_codes": zero-padded integers, one UTF-8 byte each (language_table)."""
     blank: bool = False
     """The label says nothing (one constant for all): kept raw, never given to training."""
-    placeholders: list[str] = []
+    placeholders: list[str] = Field(default_factory=list)
     """Further sentences that mean "no instruction" in this data set, compared case-folded."""
 
 
@@ -74,12 +79,23 @@ class Success(Model):
     source: str
     pattern: str = ""
     """Regular expression searched in a text source, e.g. "/success/"."""
+    valid_if: str = ""
+    """Key that must be true for the outcome to count (fractal rates only some episodes); else it is unknown."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return value
 
 
 class Split(Model):
-    names: dict[str, str] = {"train": "train", "val": "val", "test": "test"}
+    names: dict[str, str] = Field(default={"train": "train", "val": "val", "test": "test"})
     """The source's split names to ours (train, val, test)."""
-    val_share: float = Field(0.05, ge=0, lt=1)
+    val_share: float = Field(default=0.05, ge=0, lt=1)
     """Held out by a hash of the episode id where the source has no val or test split of its own."""
     group_by: str = ""
     """Metadata key whose episodes must stay on one side (scene, operator); "" means each episode by itself."""
@@ -90,45 +106,87 @@ class DatasetSpec(Model):
 
     format: Literal[1] = SPEC_FORMAT
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    source_kind: Literal["rlds", "raw"] = "rlds"
+    """"rlds": published as RLDS, read by builders/oxe as it stands; "raw": a lab's own files, with their own
+    builder."""
     title: str
     lab: str
     robot: str
     arms: Literal[1, 2] = 1
     control_hz: float = Field(gt=0)
+    """Rate of the source's steps; an operation that drops steps divides it."""
     licence: str
     citation: str
     homepage: str = ""
-    versions: list[str] = []
+    versions: list[str] = Field(default_factory=list)
     """Published RLDS versions that this spec was written for; empty means any."""
-    expected_episodes: dict[str, int] = {}
-    cameras: dict[str, Camera] = {}
+    expected_episodes: dict[str, int] = Field(default_factory=dict)
+    cameras: dict[str, Camera] = Field(default_factory=dict)
     action: list[Channel]
-    state: list[Channel] = []
-    action_raw: list[str] = []
+    state: list[Channel] = Field(default_factory=list)
+    action_raw: list[str] = Field(default_factory=list)
     """Source keys whose concatenation is the source's own action vector; 64 wide at most."""
-    state_raw: list[str] = []
-    episode_ops: list[EpisodeOperation] = []
+    state_raw: list[str] = Field(default_factory=list)
+    episode_ops: list[EpisodeOperation] = Field(default_factory=list)
     """Applied in this order to the whole episode after the slots are filled."""
     language: Language = Language()
     success: Success | None = None
     split: Split = Split()
-    notes: list[str] = []
+    notes: list[str] = Field(default_factory=list)
     """Choices made where sources disagree, with the reason."""
-    known_faults: list[str] = []
+    known_faults: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _slots_exist_and_are_filled_once(self) -> "DatasetSpec":
-        for what, channels in (("action", self.action), ("state", self.state)):
+        layouts: tuple[tuple[Literal["action", "state"], list[Channel]], ...] = (
+            ("action", self.action),
+            ("state", self.state),
+        )
+        for what, channels in layouts:
             seen: dict[int, str] = {}
             for channel in channels:
                 for index in slot_indices(channel.slots, what):
                     if index in seen:
-                        raise ValueError(f"{what} slot {index} is filled by both {seen[index]!r} and {channel.source!r}")
+                        names = ACTION_NAMES if what == "action" else STATE_NAMES
+                        raise ValueError(
+                            f"{what} slot {names[index]} is filled by both {seen[index]!r} and {channel.source!r}"
+                        )
                     seen[index] = channel.source
         for camera in self.cameras:
             if camera not in CAMERAS:
                 raise ValueError(f"camera {camera!r} is unknown{nearest(camera, CAMERAS)}")
         return self
+
+    @model_validator(mode="after")
+    def _raw_sources_parse(self) -> "DatasetSpec":
+        for source in (*self.action_raw, *self.state_raw):
+            parse_source(source)
+        return self
+
+    @model_validator(mode="after")
+    def _episode_operations_find_their_states(self) -> "DatasetSpec":
+        """A motion can only be computed for slots whose pose is in the state."""
+        has_action, has_state = set(self.action_indices()), set(self.state_indices())
+        for op in self.episode_ops:
+            if not isinstance(op, ActionFromState | TargetToDelta):
+                continue
+            deltas = ACTION_GROUPS[f"{op.arm}.eef_position_delta"].indices
+            positions = STATE_GROUPS[f"{op.arm}.eef_position"]
+            for delta, position, name in zip(deltas, positions.indices, positions.slot_names, strict=True):
+                if delta in has_action and position not in has_state:
+                    raise ValueError(f"{op.op} needs state slot {name}, which no channel fills")
+            turn = set(ACTION_GROUPS[f"{op.arm}.eef_rotation_delta"].indices)
+            orientation = STATE_GROUPS[f"{op.arm}.eef_rotation_6d"]
+            if turn & has_action and not (turn <= has_action and set(orientation.indices) <= has_state):
+                raise ValueError(
+                    f"{op.op} needs all of {orientation.name} in the state and the whole rotation in the action"
+                )
+        return self
+
+    def content_hash(self) -> str:
+        """16 hexadecimal digits over everything said, whatever the YAML looks like; defaults left out do not count."""
+        said = self.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     def action_indices(self) -> list[int]:
         """Indices of the action slots this data set has, ascending."""
@@ -140,9 +198,7 @@ class DatasetSpec(Model):
 
     def action_kinds(self) -> dict[str, str]:
         """Action slot name to its kind: "delta", "absolute" or "velocity"."""
-        return {
-            ACTION_NAMES[i]: channel.kind for channel in self.action for i in slot_indices(channel.slots, "action")
-        }
+        return {ACTION_NAMES[i]: channel.kind for channel in self.action for i in slot_indices(channel.slots, "action")}
 
 
 def parse_source(source: str) -> tuple[str, slice | None]:
@@ -157,8 +213,6 @@ def parse_source(source: str) -> tuple[str, slice | None]:
     if text is None:
         return match["key"], None
     if ":" not in text:
-        if not text:
-            raise ValueError(f"source {source!r} has empty brackets")
         index = int(text)
         return match["key"], slice(index, index + 1 or None)
     start, stop = (int(part) if part else None for part in text.split(":"))
@@ -178,7 +232,7 @@ def slot_indices(slots: str | list[str], what: Literal["action", "state"]) -> li
     return indices
 
 
-def nearest(word: str, known) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """'; did you mean a, b?' for the known words nearest to `word`, or '; there are ...' when none is near."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
@@ -215,7 +269,7 @@ def _first_fault(error: ValidationError) -> str:
 @cache
 def _all_keys() -> tuple[str, ...]:
     models = (DatasetSpec, Channel, Camera, Language, Success, Split)
-    return tuple({key for model in models for key in model.model_fields})
+    return tuple(sorted({key for model in models for key in model.model_fields}))
 
 
 def spec_names() -> list[str]:

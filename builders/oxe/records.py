@@ -1,0 +1,66 @@
+"""Episodes of a published RLDS directory as work for the pool: records are read here in file order, parsed in workers.
+
+Only bytes travel to a worker, so the main process does no more than disk reading, and memory is a few records.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from oxe_pipeline.episode import DataError, SourceEpisode
+from oxe_pipeline.ingest.rlds import RldsDirectory, episode_key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One serialised episode and where it stands; `record` is None where the file could not be read on."""
+
+    folder: str
+    key: str
+    """Shard file and number in it, e.g. "droid-train.tfrecord-00000-of-02048#12"."""
+    split: str
+    """The source's split, or "" where the pipeline decides."""
+    record: bytes | None
+    fault: DataError | None = None
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Records:
+    """The episodes of some of a directory's splits, in order; len() is what dataset_info.json declares for the files
+    that are present."""
+
+    def __init__(self, directory: RldsDirectory, splits: list[str], *, keep_split: bool):
+        self._directory, self._splits, self._keep_split = directory, splits, keep_split
+
+    def __len__(self) -> int:
+        return sum(self._directory.splits[split].num_examples for split in self._splits)
+
+    def __iter__(self) -> Iterator[Record]:
+        """A file that is cut short gives its whole records, then one faulty one, and the next file goes on."""
+        for split in self._splits:
+            for file in self._directory.splits[split].files:
+                yield from self._records_of(file, split if self._keep_split else "")
+
+    def _records_of(self, file: Path, split: str) -> Iterator[Record]:
+        folder, number = str(self._directory.path), -1
+        try:
+            for number, record in enumerate(self._directory.records(file)):
+                yield Record(folder=folder, key=episode_key(file, number), split=split, record=record)
+        except DataError as fault:
+            yield Record(folder=folder, key=episode_key(file, number + 1), split=split, record=None, fault=fault)
+
+
+def read_record(record: Record) -> SourceEpisode:
+    """The source episode of one record. Raises DataError where the record or its file is damaged."""
+    if record.record is None:
+        reason = record.fault.reason if record.fault else "cannot be read"
+        raise DataError(reason, episode=record.key, field="record")
+    return _directory(record.folder).source_episode(record.record, record.key, record.split)
+
+
+@cache
+def _directory(folder: str) -> RldsDirectory:
+    return RldsDirectory(folder)

@@ -1,0 +1,86 @@
+"""The arithmetic of column operations: what `schemas/operations.py` names, as pure functions over [T, k] arrays.
+
+Everything is computed in float64 and rounded once, when the slots are filled. Gripper rules reproduce the published
+transforms of Octo and OpenVLA exactly (`octo/data/utils/data_utils.py`), so that results can be compared.
+"""
+
+import zlib
+
+import numpy as np
+
+from oxe_pipeline.ingest.rotations import convert_rotation, from_rotation, to_rotation
+from schemas import operations as ops
+
+
+def apply_column(op: ops.ColumnOperation, values) -> np.ndarray:
+    """One operation on one column run: [T, k] -> float64 [T, m]; `decode_zlib` takes a sequence of T byte strings.
+
+    Pure and deterministic. Raises ValueError when the values do not fit the operation (width, no rotation, bad bytes).
+    """
+    match op:
+        case ops.Scale():
+            return values * np.asarray(op.factor, np.float64) + np.asarray(op.offset, np.float64)
+        case ops.Clip():
+            return np.clip(values, op.low, op.high)
+        case ops.Invert():
+            return 1.0 - values
+        case ops.BinarizeGripper():
+            return binarize_gripper(values, open_above=op.open_above, closed_below=op.closed_below)
+        case ops.GripperRelativeToAbsolute():
+            return gripper_relative_to_absolute(values, threshold=op.threshold)
+        case ops.GripperWidth():
+            return np.clip(np.abs(values).sum(axis=1, keepdims=True) / op.open_width, 0.0, 1.0)
+        case ops.ConvertRotation():
+            return convert_rotation(values, op.from_, op.to, degrees=op.degrees)
+        case ops.TimesRotation():
+            fixed = to_rotation(np.asarray([op.rotation_vector]), "rotation_vector")
+            return from_rotation(to_rotation(values, "rotation_vector") * fixed, "rotation_vector")
+        case ops.DecodeZlib():
+            return decode_zlib(values, width=op.width)
+
+
+def binarize_gripper(values: np.ndarray, *, open_above: float, closed_below: float) -> np.ndarray:
+    """[T, k] continuous -> [T, k] of 1 (open) and 0 (closed).
+
+    A value between the thresholds takes the state reached afterwards; a tail that never settles takes the raw last
+    value, as published.
+    """
+    result = np.empty_like(values, dtype=np.float64)
+    state = np.array(values[-1], np.float64)
+    for step in range(len(values) - 1, -1, -1):
+        state = np.where(values[step] > open_above, 1.0, np.where(values[step] < closed_below, 0.0, state))
+        result[step] = state
+    return result
+
+
+def gripper_relative_to_absolute(values: np.ndarray, *, threshold: float) -> np.ndarray:
+    """[T, k] commands, above `threshold` close, below its negative open, between keep -> [T, k], 1 open or 0 closed.
+
+    Before the first command the gripper is taken to be in the opposite state (the first command is not redundant);
+    without any command it is open. This is RT-1's rule.
+    """
+    commands = np.where(values < -threshold, 1.0, np.where(values > threshold, -1.0, 0.0))
+    first = np.argmax(commands != 0, axis=0)
+    start = -np.take_along_axis(commands, first[None], axis=0)[0]
+    state = np.where(start == 0, 1.0, start)
+    result = np.empty_like(commands)
+    for step in range(len(commands)):
+        state = np.where(commands[step] == 0, state, commands[step])
+        result[step] = state
+    return result / 2 + 0.5
+
+
+def decode_zlib(values, *, width: int) -> np.ndarray:
+    """T byte strings, each zlib over `width` little-endian float32 -> float64 [T, width]."""
+    rows = []
+    for step, packed in enumerate(values):
+        if not isinstance(packed, bytes):
+            raise ValueError(f"step {step}: decode_zlib takes bytes, got {type(packed).__name__}")
+        try:
+            row = np.frombuffer(zlib.decompress(packed), "<f4")
+        except (zlib.error, ValueError) as error:
+            raise ValueError(f"step {step}: not zlib over float32: {error}") from None
+        if len(row) != width:
+            raise ValueError(f"step {step}: holds {len(row)} float32, the spec says {width}")
+        rows.append(row)
+    return np.asarray(rows, np.float64).reshape(len(rows), width)

@@ -1,0 +1,106 @@
+"""Column operations against values worked out by hand and against plain re-statements of the published rules."""
+
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from oxe_pipeline.ingest.operations import apply_column
+from schemas.operations import ColumnOperation
+
+parse = TypeAdapter(ColumnOperation).validate_python
+signals = st.lists(st.floats(-1.5, 1.5, width=32), min_size=1, max_size=40)
+
+
+def run(values, **operation):
+    column = np.asarray(values, np.float64)
+    return apply_column(parse(operation), column.reshape(len(column), -1))
+
+
+def test_scale_multiplies_then_adds_per_column():
+    got = run([[1, 2], [3, 4]], op="scale", factor=[10, 100], offset=[1, 0])
+    np.testing.assert_array_equal(got, [[11, 200], [31, 400]])
+
+
+def test_clip_and_invert_turn_plus_minus_one_closedness_into_openness():
+    clipped = run([-1, 0.3, 1], op="clip", low=0, high=1)
+    np.testing.assert_allclose(run(clipped, op="invert"), [[1], [0.7], [0]])
+
+
+def test_binarize_gives_the_state_reached_next():
+    got = run([0.5, 1.0, 0.6, 0.0, 0.4, 0.97], op="binarize_gripper")
+    np.testing.assert_array_equal(got[:, 0], [1, 1, 0, 0, 1, 1])
+
+
+def test_binarize_gives_an_unsettled_tail_its_raw_last_value():
+    got = run([1.0, 0.6, 0.5], op="binarize_gripper")
+    np.testing.assert_array_equal(got[:, 0], [1, 0.5, 0.5])
+
+
+@given(signals)
+def test_binarize_agrees_with_looking_forward_from_each_step(signal):
+    got = run(signal, op="binarize_gripper")[:, 0]
+    for step in range(len(signal)):
+        settled = [value for value in signal[step:] if value > 0.95 or value < 0.05]
+        assert got[step] == ((1.0 if settled[0] > 0.95 else 0.0) if settled else signal[-1])
+
+
+def test_relative_gripper_holds_the_last_command_and_starts_in_the_opposite_state():
+    got = run([0, 0, 1, 0, 0.05, -1, 0], op="gripper_relative_to_absolute")
+    np.testing.assert_array_equal(got[:, 0], [1, 1, 0, 0, 0, 1, 1])
+
+
+def test_relative_gripper_that_opens_first_starts_closed():
+    np.testing.assert_array_equal(run([0, -1, 0], op="gripper_relative_to_absolute")[:, 0], [0, 1, 1])
+
+
+def test_relative_gripper_without_a_command_is_open():
+    np.testing.assert_array_equal(run([0, 0.1, -0.1], op="gripper_relative_to_absolute")[:, 0], [1, 1, 1])
+
+
+@given(signals)
+def test_relative_gripper_agrees_with_looking_back_from_each_step(signal):
+    got = run(signal, op="gripper_relative_to_absolute")[:, 0]
+    commands = [0.0 if value > 0.1 else 1.0 if value < -0.1 else None for value in signal]
+    first = next((command for command in commands if command is not None), None)
+    for step in range(len(signal)):
+        past = [command for command in commands[: step + 1] if command is not None]
+        assert got[step] == (past[-1] if past else 1.0 if first is None else 1.0 - first)
+
+
+def test_gripper_width_adds_both_fingers_whatever_their_sign():
+    got = run([[0.04, -0.04], [0.0, 0.0], [0.02, -0.02], [0.05, -0.05]], op="gripper_width", open_width=0.08)
+    np.testing.assert_allclose(got[:, 0], [1, 0, 0.5, 1])
+
+
+def test_times_rotation_relabels_the_tools_axes():
+    got = run([[np.pi / 2, 0, 0]], op="times_rotation", rotation_vector=[0, 0, np.pi / 2])
+    x_quarter = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
+    z_quarter = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    expected = x_quarter @ z_quarter
+    angle = np.arccos((np.trace(expected) - 1) / 2)
+    skew = (expected - expected.T) / (2 * np.sin(angle)) * angle
+    np.testing.assert_allclose(got[0], [skew[2, 1], skew[0, 2], skew[1, 0]], atol=1e-9)
+
+
+def test_zlib_bytes_become_floats():
+    rows = np.random.default_rng(0).normal(size=(3, 7)).astype("<f4")
+    packed = [zlib.compress(row.tobytes()) for row in rows]
+    np.testing.assert_array_equal(apply_column(parse({"op": "decode_zlib", "width": 7}), packed), rows)
+
+
+@pytest.mark.parametrize(
+    ("packed", "message"),
+    [
+        ([zlib.compress(b"\0" * 8)], "step 0: holds 2 float32, the spec says 7"),
+        ([zlib.compress(b"\0" * 7)], "step 0: not zlib"),
+        ([b"not zlib"], "step 0: not zlib"),
+        ([3.0], "takes bytes"),
+    ],
+)
+def test_bytes_that_are_not_what_the_spec_says_are_refused(packed, message):
+    with pytest.raises(ValueError, match=message):
+        apply_column(parse({"op": "decode_zlib", "width": 7}), packed)
