@@ -13,8 +13,12 @@ def main(argv: list[str] | None = None) -> int:
     """Writes one Markdown card per data set into --out and prints their paths; 2 on a user's mistake."""
     parser = argparse.ArgumentParser(prog="python -m oxe_pipeline.card", description=__doc__)
     parser.add_argument("streams", nargs="*", type=Path, help="streams whose measured numbers go into their cards")
-    parser.add_argument("--all-specs", action="store_true", help="also write a card, without measurements, for every other spec")
-    parser.add_argument("--out", type=Path, default=Path("data_cards"), help="folder for the cards (default: data_cards)")
+    parser.add_argument(
+        "--all-specs", action="store_true", help="also write a card, without measurements, for every other spec"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("data_cards"), help="folder for the cards (default: data_cards)"
+    )
     parser.add_argument("--print", action="store_true", help="print the cards instead of writing them")
     arguments = parser.parse_args(argv)
     try:

@@ -1,6 +1,7 @@
 """Data cards: what a data set is (from its spec) and what was found in it (from its stream's manifest), in Markdown.
 
-A card is a pure function of the two, with no date and no path, so that a test can tell whether a committed card is current.
+A card is a pure function of the two, with no date and no path, so that a test can tell whether a committed card is
+current.
 """
 
 from collections.abc import Iterable
@@ -20,8 +21,7 @@ def render_card(spec: DatasetSpec, manifest: Manifest | None) -> str:
     if manifest:
         parts += [_counts(spec, manifest), _language(manifest), _quarantine(manifest)]
     else:
-        parts.append("## Found\n\nNothing measured: this card was made from the spec alone, no stream was at hand.")
-        parts.append(_expected(spec))
+        parts.append(f"## Found\n\nNothing measured: no stream of this data set was at hand. {_expected(spec)}")
     parts += [_list("Choices and their reasons", spec.notes), _list("Known faults", spec.known_faults)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -75,8 +75,12 @@ def _slots(title: str, channels: list[Channel], manifest: Manifest | None, vecto
         for index in slot_indices(channel.slots, "action" if vector == "action" else "state"):
             name = names[index]
             numbers = measured.get(name, {})
-            shown = [f"{numbers[key]:.4g}" if key in numbers else "" for key in ("mean", "std", "min", "q01", "q99", "max")]
-            rows.append((name, f"`{channel.source}`", channel.kind, channel.unit, slot_unit(name), channel.frame, *shown))
+            shown = [
+                f"{numbers[key]:.4g}" if key in numbers else "" for key in ("mean", "std", "min", "q01", "q99", "max")
+            ]
+            rows.append(
+                (name, f"`{channel.source}`", channel.kind, channel.unit, slot_unit(name), channel.frame, *shown)
+            )
     head = ("slot", "source", "kind", "source unit", "slot unit", "frame", "mean", "std", "min", "q01", "q99", "max")
     return f"## {title}\n\n" + _table(head, rows)
 
@@ -86,18 +90,18 @@ def _counts(spec: DatasetSpec, manifest: Manifest) -> str:
     bad = counts.episodes_in - counts.episodes_out
     text = (
         f"## Found\n\n{counts.episodes_in} episodes in = {counts.episodes_out} out + {bad} quarantined; "
-        f"{counts.steps_out} steps, {counts.steps_out / max(1, counts.episodes_out):.1f} an episode."
+        f"{counts.steps_out} steps, {counts.steps_out / max(1, counts.episodes_out):.1f} an episode. {_expected(spec)}"
     )
-    rows = []
-    for split, episodes in sorted(counts.split_episodes.items()):
-        rows.append((split, episodes, counts.split_steps[split], spec.expected_episodes.get(split, "not declared")))
-    return text + "\n\n" + _table(("split", "episodes", "steps", "declared episodes"), rows)
+    rows = [(split, episodes, counts.split_steps[split]) for split, episodes in sorted(counts.split_episodes.items())]
+    return text + "\n\n" + _table(("split", "episodes", "steps"), rows)
 
 
 def _expected(spec: DatasetSpec) -> str:
+    """One sentence. The source's splits need not be ours, so the two are not set side by side."""
     if not spec.expected_episodes:
-        return ""
-    return _table(("split", "declared episodes"), sorted(spec.expected_episodes.items()))
+        return "The source declares no number of episodes."
+    declared = ", ".join(f"{episodes} {split}" for split, episodes in sorted(spec.expected_episodes.items()))
+    return f"Episodes declared by the source: {declared}."
 
 
 def _language(manifest: Manifest) -> str:

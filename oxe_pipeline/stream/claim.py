@@ -1,12 +1,13 @@
 """Whose an output folder is before a shard job touches it: nobody's, this job's, another job's, or something else's.
 
-job.json is written first and says which job is at work; the manifest, written last, replaces it. Between the two a second
-run of the same job goes on where the first stopped.
+job.json is written first and says which job is at work; the manifest, written last, replaces it. Between the two a
+second run of the same job goes on where the first stopped.
 """
 
 import json
 import re
 import tempfile
+from collections.abc import Set as AbstractSet
 
 from oxe_pipeline.stream.format import MANIFEST, Manifest, StreamError, read_manifest, write_whole
 from oxe_pipeline.stream.output_folder import OutputFolder
@@ -24,8 +25,8 @@ _UNFINISHED = re.compile(r"(?P<folder>(?:.*/)?)\.(?P<file>.+)\.\d+\.part")
 def claim_output(plan: Plan, out: OutputFolder, *, overwrite: bool) -> Manifest | None:
     """Makes the folder this job's, and returns None; or the manifest, when this very job has finished there before.
 
-    Raises StreamError, having changed nothing, for a folder that holds something else, or the output of a job with other
-    input or options unless `overwrite` is given.
+    Raises StreamError, having changed nothing, for a folder that holds something else, or the output of a job with
+    other input or options unless `overwrite` is given.
     """
     names = out.names()
     if MANIFEST in names:
@@ -40,8 +41,8 @@ def claim_output(plan: Plan, out: OutputFolder, *, overwrite: bool) -> Manifest 
         if _marker_identity(out) != plan.work.identity:
             if not overwrite:
                 raise StreamError(
-                    f"{out}: holds the unfinished output of a job with other input, options or code; run that job again, "
-                    "choose another --out, or give --overwrite"
+                    f"{out}: holds the unfinished output of a job with other input, options or code; run that job "
+                    "again, choose another --out, or give --overwrite"
                 )
             remove_job_files(out)
         for name in names:
@@ -60,7 +61,7 @@ def manifest_job_identity(manifest: Manifest) -> str:
     )
 
 
-def remove_job_files(out: OutputFolder, *, keep: set[str] = frozenset(), first: str = "") -> None:
+def remove_job_files(out: OutputFolder, *, keep: AbstractSet[str] = frozenset(), first: str = "") -> None:
     """Removes every file a shard job writes, finished or not, but those in `keep`; `first` goes before all others."""
     if first:
         out.remove(first)
@@ -87,7 +88,7 @@ def _difference(manifest: Manifest, plan: Plan) -> str:
 
 
 def read_output_manifest(out: OutputFolder) -> Manifest:
-    """The manifest in an output folder, local or remote; StreamError when it is absent, damaged or of a newer format."""
+    """The manifest in an output folder, local or remote; StreamError when absent, damaged or of a newer format."""
     if out.local:
         return read_manifest(out.local)
     with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from oxe_pipeline.language.report import LanguageReport
-from oxe_pipeline.provenance import code_version
 from oxe_pipeline.stats.statistics import VectorStatistics
 from oxe_pipeline.stream.claim import remove_job_files
 from oxe_pipeline.stream.convert import read_unit_record, slot_names
@@ -106,7 +105,7 @@ def commit_stream(plan: Plan, out: OutputFolder, max_bad_ratio: float) -> Manife
     layout = plan.work.layout
     manifest = Manifest(
         dataset=plan.dataset,
-        code_version=code_version(),
+        code_version=plan.work.code_version,
         spec=plan.spec,
         source=plan.source,
         options=plan.options,

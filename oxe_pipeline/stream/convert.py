@@ -16,9 +16,10 @@ from oxe_pipeline.ingest.rlds import RldsDirectory, episode_key
 from oxe_pipeline.ingest.unified_rlds import unified_episode
 from oxe_pipeline.language.clean import CleanedLabels
 from oxe_pipeline.language.report import LanguageReport
+from oxe_pipeline.provenance import code_version
 from oxe_pipeline.quality.checks import check_episode
 from oxe_pipeline.stats.statistics import VectorStatistics
-from oxe_pipeline.stream.format import VECTORS, ShardEntry, canonical_json
+from oxe_pipeline.stream.format import VECTORS, ShardEntry, StreamError, canonical_json
 from oxe_pipeline.stream.images import ImageRecipe, encode_images
 from oxe_pipeline.stream.output_folder import OutputFolder
 from oxe_pipeline.stream.writer import ColumnLayout, ShardWriter
@@ -65,7 +66,10 @@ class Work:
 
     identity: str
     """Of the job; a record with another identity is not taken up."""
+    code_version: str
+    """Of the machine that started the job; workers must run the same."""
     rlds: str
+    """The version folder; every worker must be able to read it under this path."""
     spec: DatasetSpec | None
     """Applied to published RLDS; None for unified RLDS, where the builder has done it."""
     layout: ColumnLayout
@@ -128,9 +132,13 @@ def read_unit_record(out: OutputFolder, unit: Unit, identity: str) -> UnitRecord
 def convert_unit(unit: Unit, work: Work) -> dict:
     """Converts one unit unless its record is there already; returns counts, for the log.
 
-    Deterministic: the same input and options give the same bytes, on any machine and at any second attempt. A bad episode
-    is set aside in the record; only faults of the machine (a full disk, say) are raised.
+    Deterministic: the same input and options give the same bytes, on any machine and at any second attempt. A bad
+    episode is set aside in the record; only faults of the machine (a full disk, say) are raised, and StreamError where
+    this worker runs another version of the code than the machine that started the job.
     """
+    if code_version() != work.code_version:
+        reason = f"this worker runs version {code_version()}, the job was started by {work.code_version}"
+        raise StreamError(f"{work.out}: {reason}; install the same version on both")
     record = read_unit_record(work.out, unit, work.identity)
     resumed = record is not None
     if record is None:
@@ -145,9 +153,7 @@ def convert_unit(unit: Unit, work: Work) -> dict:
     }
 
 
-def unit_episodes(
-    directory: RldsDirectory, spec: DatasetSpec | None, unit: Unit
-) -> Iterator[Episode | DataError]:
+def unit_episodes(directory: RldsDirectory, spec: DatasetSpec | None, unit: Unit) -> Iterator[Episode | DataError]:
     """Every declared episode of the unit's files, in order: converted, or the fault that it is set aside for.
 
     What a file that is cut short no longer holds is set aside too, one fault an episode, so that in = out + set aside.
@@ -185,7 +191,9 @@ def _fault(directory: RldsDirectory, path: Path, number: int, reason: str) -> Da
 
 
 def _convert(unit: Unit, work: Work) -> UnitRecord:
-    record = UnitRecord(statistics={vector: VectorStatistics(names) for vector, names in slot_names(work.layout).items()})
+    record = UnitRecord(
+        statistics={vector: VectorStatistics(names) for vector, names in slot_names(work.layout).items()}
+    )
     directory = RldsDirectory(work.rlds)
     with work.out.staging() as folder:
         writer = None

@@ -1,8 +1,8 @@
 """Re-encoding of images on their way into a stream: the shard job's `--images` option.
 
-"keep" passes the source's bytes on untouched and is the default. Re-encoding costs a decode and an encode an image, once,
-and buys decoding speed in every epoch of training: PNG and 640x480 sources decode four to ten times slower than 224 px
-JPEG. The manifest records the option beside the hash of the source.
+"keep" passes the source's bytes on untouched and is the default. Re-encoding costs a decode and an encode an image,
+once, and buys decoding speed in every epoch of training: PNG and 640x480 sources decode four to ten times slower than
+224 px JPEG. The manifest records the option beside the hash of the source.
 """
 
 import re
@@ -36,10 +36,13 @@ class ImageRecipe:
         return f"{side}jpeg:{self.quality}" + (f":{self.fit}" if self.size else "")
 
 
+KEEP_IMAGES = ImageRecipe()
+
+
 def parse_images_option(text: str) -> ImageRecipe:
     """ "keep", "jpeg:95", "256x256:jpeg:95", "256x256:jpeg:95:crop" -> recipe; ValueError for anything else."""
     if text == "keep":
-        return ImageRecipe()
+        return KEEP_IMAGES
     match = _OPTION.match(text)
     if not match or (match["fit"] and not match["width"]):
         raise ValueError(f"--images {text!r} is not understood; give keep, jpeg:95 or 256x256:jpeg:95[:pad|:crop]")
@@ -57,11 +60,12 @@ def parse_images_option(text: str) -> ImageRecipe:
 def encode_images(episode: Episode, recipe: ImageRecipe) -> Episode:
     """The episode with every image re-encoded; the same object when there is nothing to do.
 
-    Deterministic for one version of the encoder. Raises DataError naming camera and step where an image does not decode.
+    Deterministic for one version of the encoder. Raises DataError naming camera and step where an image does not
+    decode.
     """
     if recipe.quality is None:
         return episode
-    images = {}
+    images: dict[str, list[bytes]] = {}
     for camera, frames in episode.images.items():
         images[camera] = []
         for step, frame in enumerate(frames):

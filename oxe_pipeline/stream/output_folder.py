@@ -17,7 +17,7 @@ class OutputFolder:
     """A job's output folder by its address; names are relative, with forward slashes. Travels between processes."""
 
     def __init__(self, address: str):
-        self.address = address.removeprefix("file://").rstrip("/") or "/"
+        self.address = address.removeprefix("file://").rstrip("/") or address
 
     def __reduce__(self):
         return OutputFolder, (self.address,)
@@ -42,12 +42,17 @@ class OutputFolder:
     def _url(self, name: str) -> str:
         return str(PurePosixPath(self._remote[1], name))
 
-    def names(self) -> set[str]:
-        """Names of all files below the folder; empty when there is no such folder."""
+    def names(self, folder: str = "") -> set[str]:
+        """Names, from the output folder on, of all files below `folder` of it; empty when there is no such folder."""
         if self.local:
-            return {str(p.relative_to(self.local).as_posix()) for p in self.local.rglob("*") if not p.is_dir()}
+            return {p.relative_to(self.local).as_posix() for p in (self.local / folder).rglob("*") if not p.is_dir()}
         filesystem, root = self._remote
-        return {path.removeprefix(root).strip("/") for path in filesystem.find(root)} if filesystem.exists(root) else set()
+        start = self._url(folder)
+        return (
+            {path.removeprefix(root).strip("/") for path in filesystem.find(start)}
+            if filesystem.exists(start)
+            else set()
+        )
 
     def size(self, name: str) -> int | None:
         """Size in bytes, or None when there is no such file."""

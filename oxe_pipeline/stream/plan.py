@@ -14,7 +14,7 @@ from oxe_pipeline.ingest.rlds import RldsDirectory
 from oxe_pipeline.provenance import code_version
 from oxe_pipeline.stream.convert import UNIT_FORMAT, InputFile, Unit, Work, unit_episodes
 from oxe_pipeline.stream.format import StreamError, canonical_json
-from oxe_pipeline.stream.images import ImageRecipe
+from oxe_pipeline.stream.images import KEEP_IMAGES, ImageRecipe
 from oxe_pipeline.stream.output_folder import OutputFolder
 from oxe_pipeline.stream.writer import ColumnLayout
 from schemas.spec import DatasetSpec, SpecError, load_spec, load_spec_file, nearest
@@ -27,7 +27,7 @@ FINGERPRINT_BYTES = 1 << 16
 class ShardOptions:
     """The options that change what is written."""
 
-    images: ImageRecipe = ImageRecipe()
+    images: ImageRecipe = KEEP_IMAGES
     shard_mb: int = 256
     """Shards are closed before they would grow beyond this many 10^6 bytes; a longer episode makes a larger one."""
     splits: tuple[str, ...] = ()
@@ -69,8 +69,8 @@ def job_identity(*, spec: dict, source: dict, options: dict, code: str) -> str:
 def make_plan(rlds: str | Path, out: OutputFolder, options: ShardOptions, spec: str = "") -> Plan:
     """Looks at an RLDS directory, unified or published, and lays out the job.
 
-    `spec` is needed for a published data set whose name has no spec of its own: the name of a shipped one or a YAML file.
-    Raises RldsError, SpecError or StreamError, in one line each, for an input that cannot be converted.
+    `spec` is needed for a published data set whose name has no spec of its own: the name of a shipped one or a YAML
+    file. Raises RldsError, SpecError or StreamError, in one line each, for an input that cannot be converted.
     """
     if options.shard_mb < 1:
         raise StreamError(f"--shard_mb {options.shard_mb}: must be at least 1")
@@ -83,7 +83,8 @@ def make_plan(rlds: str | Path, out: OutputFolder, options: ShardOptions, spec: 
     said = _spec_record(applied, directory, first.dataset)
     work = Work(
         identity=job_identity(spec=said, source=record, options=options.record(), code=code_version()),
-        rlds=str(directory.path),
+        code_version=code_version(),
+        rlds=str(directory.path.resolve()),
         spec=applied,
         layout=ColumnLayout.of(first),
         images=options.images,
@@ -136,7 +137,7 @@ def _input_files(directory: RldsDirectory, options: ShardOptions, spec: DatasetS
     if not chosen:
         wanted = ", ".join(options.splits) or "any split"
         raise StreamError(f"{directory.path}: no file of {wanted} is there; copy the data set again")
-    # A published data set that has only `train` holds nothing out; then the hash of the episode decides, not the source.
+    # A published data set that has only `train` holds nothing out; then the hash of the episode decides.
     ours = spec.split.names if spec else {}
     from_source = any(ours.get(name, name) != "train" for name in present)
     files = []

@@ -1,10 +1,9 @@
 """Checks a stream against its manifest: what a hash, a count or an offset can show. Reads every byte once.
 
-Faults are collected, not raised, so that one run names every damaged file. It does not decode images; `images=True` looks at
-the head and the end of each one.
+Faults are collected, not raised, so that one run names every damaged file. It does not decode images; `images=True`
+looks at the head and the end of each one.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,12 +56,12 @@ def verify_stream(path: str | Path, *, images: bool = False) -> Verification:
     manifest = read_manifest(path)
     found = Verification(stream=str(path), identity=manifest.identity())
     damaged = set()
-    for name, entry in manifest.all_files().items():
-        fault = _file_fault(path / name, entry)
+    for name, file in manifest.all_files().items():
+        fault = _file_fault(path / name, file)
         if fault:
             damaged.add(name)
             found.faults.append(f"{path / name}: {fault}; {REMEDY}")
-        found.files, found.bytes = found.files + 1, found.bytes + entry.bytes
+        found.files, found.bytes = found.files + 1, found.bytes + file.bytes
     found.faults += [f"{path / MANIFEST}: {fault}; {REMEDY}" for fault in _count_faults(manifest)]
     if EPISODES in damaged:
         return found
@@ -116,13 +115,16 @@ def _index_faults(manifest: Manifest, episodes: EpisodeIndex) -> Iterator[str]:
     for camera in CAMERAS:
         if (seen := int(episodes.has_camera(camera).sum())) != manifest.cameras.get(camera, 0):
             yield f"{seen} episodes have camera {camera}, the manifest says {manifest.cameras.get(camera, 0)}"
-    repeated = [name for name, n in Counter(episodes.episode_ids()).items() if n > 1]
-    if repeated:
-        yield f"{len(repeated)} episode ids occur more than once, first {repeated[0]}"
 
 
 def _shard_faults(
-    path: Path, manifest: Manifest, number: int, entry: ShardEntry, episodes: EpisodeIndex, found: Verification, images: bool
+    path: Path,
+    manifest: Manifest,
+    number: int,
+    entry: ShardEntry,
+    episodes: EpisodeIndex,
+    found: Verification,
+    images: bool,
 ) -> Iterator[tuple[str, str]]:
     """(file name, fault) pairs of one shard whose files have the right hashes."""
     try:
@@ -133,7 +135,10 @@ def _shard_faults(
     mine = np.flatnonzero(episodes.shard == number)
     firsts, lengths = episodes.first_row[mine], episodes.length[mine]
     if len(mine) != entry.episodes or (firsts != np.cumsum(lengths) - lengths).any() or lengths.sum() != entry.steps:
-        yield entry.steps_name, f"its {entry.steps} rows are not the {len(mine)} episodes that {EPISODES} lays end to end"
+        yield (
+            entry.steps_name,
+            f"its {entry.steps} rows are not the {len(mine)} episodes that {EPISODES} lays end to end",
+        )
         return
     widths = {
         "action": len(manifest.action_slots),
