@@ -12,8 +12,6 @@ from typing import Literal
 
 import numpy as np
 
-from schemas.spec import nearest
-
 
 class RldsError(ValueError):
     """A folder that cannot be read as RLDS: where, what, and the remedy, in one line."""
@@ -53,13 +51,6 @@ class Features:
     def episode_leaves(self) -> dict[str, Leaf]:
         """Flat key of what is stored once an episode ("episode_metadata/file_path") to leaf."""
         return {leaf.key: leaf for leaf in self.leaves if not leaf.key.startswith("steps/")}
-
-    def leaf(self, key: str) -> Leaf:
-        """The leaf of a flat key, of a step or an episode; KeyError with the nearest keys for an unknown one."""
-        table = {**self.step_leaves(), **self.episode_leaves()}
-        if key not in table:
-            raise KeyError(f"no feature {key!r}{nearest(key, table)}")
-        return table[key]
 
 
 def read_features(path: str | Path) -> Features:

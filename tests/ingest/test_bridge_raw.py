@@ -19,7 +19,9 @@ def jpeg(camera: int, step: int) -> bytes:
     return b"\xff\xd8" + bytes([camera, step]) + b"\xff\xd9"
 
 
-def write_episode(folder: Path, *, length=LENGTH, cameras=(0, 1), bare_actions=False, key="full_state", lang=None) -> Path:
+def write_episode(
+    folder: Path, *, length=LENGTH, cameras=(0, 1), bare_actions=False, key="full_state", lang=None
+) -> Path:
     """An episode whose state and action at step t are t and -t."""
     folder.mkdir(parents=True)
     for camera in cameras:
@@ -131,7 +133,10 @@ def link_out(name):
         (lambda f: dump(f / "obs_dict.pkl", {"qpos": 1}), r"obs_dict\.pkl: must be a dict with full_state or state"),
         (lambda f: dump(f / "obs_dict.pkl", {"state": [[1], [1, 2]]}), "is not a table of numbers"),
         (lambda f: dump(f / "obs_dict.pkl", {"state": Path("x")}), "needs the class pathlib"),
-        (lambda f: [(f / name).rename(f / f"depth_{name}") for name in ("images0", "images1")], "none of the camera folders"),
+        (
+            lambda f: [(f / name).rename(f / f"depth_{name}") for name in ("images0", "images1")],
+            "none of the camera folders",
+        ),
         (link_out("images0/im_4.jpg"), r"im_4\.jpg: leads out of the raw folder"),
         (link_out("obs_dict.pkl"), r"obs_dict\.pkl: leads out of the raw folder"),
         (link_out("lang.txt"), r"lang\.txt: leads out of the raw folder"),

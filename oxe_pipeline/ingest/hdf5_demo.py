@@ -1,0 +1,166 @@
+"""Reads demonstrations in HDF5 as robomimic lays them out: /data/demo_<N>/{actions, states, obs/<key>, ...}. LIBERO's
+files are the same tree, with the task's sentence in an attribute and in the file name.
+
+Flat keys are the paths in the file without the demo's number: data/actions, data/obs/agentview_rgb. Memory: one demo at
+a time; `next_obs` is never read, because it repeats `obs` one step later. Nothing is put right here (LIBERO's images on
+their heads, its observations one step late): the spec says it.
+
+Layouts: robomimic docs/datasets/overview.md, Lifelong-Robot-Learning/LIBERO scripts/create_dataset.py.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from oxe_pipeline.episode import DataError, SourceEpisode
+
+SUFFIXES = (".hdf5", ".h5")
+
+_DEMO = re.compile(r"demo_\d+")
+_NOT_READ = "next_obs"
+_SPLIT_MASKS = {"train": "train", "valid": "val", "test": "test"}
+"""robomimic's filter keys that are a split, to our names; its other filter keys are ignored."""
+
+
+def find_episodes(root: str | Path) -> Iterator[str]:
+    """Keys "folder/file.hdf5/demo_3" of all demos below `root`: files by path, demos by number (holes are usual).
+
+    A file that cannot be opened, or holds no demo, gives its own path as the one key: reading that key raises the
+    DataError that says why. One file is open at a time.
+    """
+    root = Path(root)
+    for path in sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES):
+        file = path.relative_to(root).as_posix()
+        try:
+            demos = find_demos(file, root=root)
+        except DataError:
+            demos = []
+        yield from [f"{file}/{demo}" for demo in demos] or [file]
+
+
+def find_demos(file: str, *, root: str | Path) -> list[str]:
+    """Names of the demos in one file, "demo_2" before "demo_10".
+
+    Raises DataError naming the file when it is truncated, not HDF5, outside `root` by a link, or holds no demo.
+    """
+    with _opened(Path(root), file) as content:
+        data = content.get("data")
+        demos = [name for name in (data if data is not None else ()) if _DEMO.fullmatch(name)]
+    if not demos:
+        raise DataError("holds no group /data/demo_<N>; not a robomimic or LIBERO file", episode=file, field="data")
+    return sorted(demos, key=lambda name: int(name.removeprefix("demo_")))
+
+
+def read_episode(key: str, *, root: str | Path) -> SourceEpisode:
+    """One demo, by a key of `find_episodes`, with all its columns except next_obs.
+
+    steps: every dataset below /data/<demo> by its flat key, arrays [T, ...] as stored. metadata: file_name; where the
+    file has them env_name, problem_info/language_instruction (LIBERO), ep_meta/lang (RoboCasa), untouched. split: the
+    file's own mask/train, mask/valid or mask/test, "" without one. The file is opened for this read alone.
+    Raises DataError naming file, demo and dataset when the file is truncated or damaged.
+    """
+    file, demo = _file_and_demo(key)
+    if not demo:
+        find_demos(file, root=root)
+    with _opened(Path(root), file) as content:
+        data = _own_member(content, "data", key, "data")
+        if demo not in data:
+            raise DataError("no such demo in the file", episode=key, field="data")
+        group = _own_member(data, demo, key, "data")
+        return SourceEpisode(
+            key=key,
+            source_path=key,
+            steps=dict(_columns(group, key, "data")),
+            metadata={"file_name": PurePosixPath(file).name, **_said_in_attributes(data, group, key)},
+            split=_split(content, demo),
+        )
+
+
+def _file_and_demo(key: str) -> tuple[str, str]:
+    """("a/b.hdf5/demo_3") -> ("a/b.hdf5", "demo_3"); a key without a demo gives ""."""
+    file, _, last = key.rpartition("/")
+    return (file, last) if _DEMO.fullmatch(last) else (key, "")
+
+
+@contextmanager
+def _opened(root: Path, file: str):
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("reading HDF5 needs h5py: pip install 'oxe-pipeline[build]'") from error
+    path = root / file
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DataError("leads out of the raw folder; copy the file in", episode=file, field="file")
+    try:
+        with h5py.File(path, "r") as content:
+            yield content
+    except FileNotFoundError:
+        raise DataError("no such file", episode=file, field="file") from None
+    except (OSError, RuntimeError) as error:
+        reason = f"not a whole HDF5 file, copy it again: {' '.join(str(error).split())}"
+        raise DataError(reason, episode=file, field="file") from None
+
+
+def _columns(group, key: str, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(flat key, values [T, ...]) of every dataset below the group."""
+    import h5py
+
+    for name in group:
+        column = f"{prefix}/{name}"
+        if name == _NOT_READ:
+            continue
+        try:
+            member = _own_member(group, name, key, column)
+            if isinstance(member, h5py.Group):
+                yield from _columns(member, key, column)
+            elif member.ndim > 0:
+                yield column, member[()]
+        except (OSError, KeyError, RuntimeError) as error:
+            raise DataError(f"cannot be read: {' '.join(str(error).split())}", episode=key, field=column) from None
+
+
+def _own_member(group, name: str, key: str, field: str):
+    """group[name], refused where HDF5 would fetch it from elsewhere: a path out of the raw folder could hide there."""
+    import h5py
+
+    if isinstance(group.get(name, getlink=True), h5py.HardLink):
+        member = group[name]
+        if isinstance(member, h5py.Group) or not (member.external or member.is_virtual):
+            return member
+    reason = "is a link to another file or place; a demo must hold its own data"
+    raise DataError(reason, episode=key, field=field)
+
+
+def _said_in_attributes(data, group, key: str) -> dict[str, object]:
+    wanted = (
+        ("env_name", data, "env_args", "env_name"),
+        ("problem_info/language_instruction", data, "problem_info", "language_instruction"),
+        ("ep_meta/lang", group, "ep_meta", "lang"),
+    )
+    said: dict[str, object] = {}
+    for name, holder, attribute, entry in wanted:
+        value = _json_attribute(holder, attribute, key).get(entry)
+        if value is not None:
+            said[name] = value
+    return said
+
+
+def _json_attribute(holder, attribute: str, key: str) -> dict:
+    text = holder.attrs.get(attribute, "{}")
+    try:
+        content = json.loads(text)
+    except (TypeError, ValueError):
+        raise DataError("is not JSON", episode=key, field=f"attribute {attribute}") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _split(content, demo: str) -> str:
+    for mask, split in _SPLIT_MASKS.items():
+        names = content.get(f"mask/{mask}")
+        if names is not None and demo.encode() in names[()].tolist():
+            return split
+    return ""

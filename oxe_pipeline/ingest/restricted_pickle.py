@@ -1,0 +1,97 @@
+"""Reads pickles of numpy arrays and plain containers, and nothing else: a pickle is a program, and raw data comes from
+strangers. Files that need another class (ROS messages, a lab's own) are refused by the class's name; they must be
+converted where that class is at home.
+
+What it does not guard against: a file made to exhaust memory, or one that forges the inner state of a NumPy dtype; both
+can end the process that reads it, neither names code to run.
+"""
+
+import pickle
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from oxe_pipeline.episode import DataError
+
+
+def load_pickle(path: str | Path) -> object:
+    """What a pickle holds: numpy arrays, scalars and dtypes, dicts, lists, tuples, sets, strings, bytes, numbers.
+
+    Nothing that the file names is imported or called. Pickle protocols 0 to 5, NumPy 1 and 2; strings of Python 2 are
+    read as Latin-1, as NumPy's own files need. Raises DataError naming the foreign class, or saying how the file is
+    damaged, or that it is missing.
+    """
+    path = Path(path)
+    where = {"episode": str(path.parent), "field": path.name}
+    try:
+        with path.open("rb") as file:
+            return _NumpyUnpickler(file, encoding="latin1").load()
+    except FileNotFoundError:
+        raise DataError("no such file", **where) from None
+    except _ForeignClass as error:
+        remedy = "save it again as plain numpy arrays where that class is installed"
+        raise DataError(f"needs the class {error}, which is not numpy; {remedy}", **where) from None
+    except Exception as error:
+        # A damaged pickle raises almost anything: EOFError, ValueError, KeyError, TypeError, AttributeError ...
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"does not unpickle: {what}", **where) from None
+
+
+class _ForeignClass(pickle.UnpicklingError):
+    """The pickle asks for a class that is not admitted; the message is the class's name."""
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> object:
+        admitted = _admitted()
+        if (module, name) not in admitted:
+            raise _ForeignClass(f"{module}.{name}")
+        return admitted[module, name]
+
+
+_ARRAY_TYPE = object()
+"""Stands for numpy.ndarray where a pickle names it. Not callable: `ndarray(shape, dtype=object, buffer=...)`, written
+by hand into a pickle, would take bytes of the file for pointers."""
+
+
+@cache
+def _admitted() -> dict[tuple[str, str], object]:
+    """(module, name) as pickles spell it to what is called for it."""
+    constructors = {
+        "_reconstruct": _empty_array,
+        "scalar": _scalar,
+        # Taken out of a real round trip, so that no private path of one NumPy version is relied on.
+        "_frombuffer": np.zeros(1).__reduce_ex__(5)[0],
+    }
+    table: dict[tuple[str, str], object] = {
+        (f"{package}.{module}", name): constructor
+        for package in ("numpy.core", "numpy._core")  # NumPy 1 and 2
+        for module in ("multiarray", "numeric")
+        for name, constructor in constructors.items()
+    }
+    table |= {("numpy", "ndarray"): _ARRAY_TYPE, ("numpy", "dtype"): np.dtype}
+    for builtins in ("builtins", "__builtin__"):  # Python 3 and 2
+        table |= {(builtins, kind.__name__): kind for kind in (set, frozenset, bytearray, complex, slice)}
+    table["collections", "OrderedDict"] = dict
+    table["_codecs", "encode"] = _latin1_bytes  # how protocols 0 to 2 write bytes
+    return table
+
+
+def _empty_array(kind: object, shape: object, typecode: object) -> np.ndarray:
+    """The empty array into which the pickle then puts shape, dtype and data, all checked by NumPy."""
+    if kind is not _ARRAY_TYPE:
+        raise pickle.UnpicklingError("an array of a foreign class")
+    return np.empty(0, np.uint8)
+
+
+def _scalar(dtype: np.dtype, data: bytes) -> np.generic:
+    if not isinstance(dtype, np.dtype) or dtype.hasobject:
+        raise pickle.UnpicklingError(f"a scalar of type {dtype!r}, which is not a number")
+    return np.frombuffer(data, dtype, count=1)[0]
+
+
+def _latin1_bytes(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}; only latin1 is read")
+    return text.encode("latin1")
