@@ -1,10 +1,11 @@
 """Normalizer: brings the slots of a robot vector to a common scale and back, from statistics of the train split.
 
-normalised = (value - offset) / scale, slot by slot, so that each direction is two cheap operations on whole batches, and
-torch code can use the two arrays as they are. Subtracting before dividing keeps float32 exact enough where an offset is
-large against its range. What passes through unchanged: grippers and the terminate flag (0 to 1 by definition), masked
-slots (their zeros stay zeros), and slots that never change. "No motion" has no special place: a zero delta is normalised
-like any other value, so it is 0 afterwards only where the range is symmetric.
+normalised = (value - offset) / scale, slot by slot, so that each direction is two cheap operations on whole batches,
+and torch code can use the two arrays as they are. Subtracting before dividing keeps float32 exact enough where an
+offset is large against its range. What passes through unchanged: grippers and the terminate flag (0 to 1 by
+definition), masked slots (their zeros stay zeros), and slots that never change. "No motion" has no special place: a
+zero delta is normalised like any other value, so it is 0 afterwards only where the range is symmetric. Traded away:
+values beyond q01..q99 lie beyond -1..1 unless clipping is asked for.
 """
 
 import warnings

@@ -3,7 +3,8 @@
 Each shard's statistics are a small record; records merge into those of a data set, and those of several data sets merge
 into those of a mixture, as if all steps had been seen at once. An envelope of quantiles (least q01, greatest q99), the
 usual way out, is wrong and is not offered. Bytes are equal for equal data, equal shards and equal order of merging, so
-shards are to be merged in the order of their names. Trades away: exact quantiles above 8192 values a column (see sketch.py).
+shards are to be merged in the order of their names. Trades away: exact quantiles above 8192 values a column (see
+sketch.py).
 """
 
 import base64
@@ -85,13 +86,17 @@ class VectorStatistics:
         return table
 
     def to_bytes(self) -> bytes:
-        """The whole state, versioned, little-endian; at most about 42 KB a slot. Inverse: from_bytes."""
+        """The whole state, versioned, little-endian; at most about 44 KB a slot. Inverse: from_bytes."""
         sketches = [sketch.to_bytes() for sketch in self.sketches]
         head = json.dumps({"names": self.names, "sketch_bytes": [len(sketch) for sketch in sketches]}).encode()
         m = self.moments
         columns = [m.count.astype("<i8"), *(a.astype("<f8") for a in (m.mean, m.m2, m.minimum, m.maximum))]
         state = [column.tobytes() for column in columns] + sketches
         return _HEADER.pack(_MAGIC, STATISTICS_FORMAT, len(head)) + head + b"".join(state)
+
+    def __reduce__(self):
+        # The sketches of the library do not pickle; process pools and Beam send statistics from worker to worker.
+        return VectorStatistics.from_bytes, (self.to_bytes(),)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "VectorStatistics":

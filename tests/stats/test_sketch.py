@@ -133,7 +133,8 @@ def test_merging_leaves_the_other_sketch_as_it_was():
 
 def test_another_process_writes_the_same_bytes():
     code = (
-        "import hashlib; import numpy as np; from oxe_pipeline.stats.sketch import QuantileSketch; s = QuantileSketch();"
+        "import hashlib; import numpy as np; from oxe_pipeline.stats.sketch import QuantileSketch;"
+        "s = QuantileSketch();"
         "[s.update(np.random.default_rng(i).normal(size=5000)) for i in range(6)];"
         "print(hashlib.sha256(s.to_bytes()).hexdigest())"
     )

@@ -1,4 +1,5 @@
 import json
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -91,6 +92,7 @@ def test_bytes_and_record_come_back_as_they_were(count):
     assert (again.names, again.to_bytes(), again.summary()) == (NAMES, content, statistics.summary())
     record = json.loads(json.dumps(statistics.to_record()))
     assert VectorStatistics.from_record(record).to_bytes() == content
+    assert pickle.loads(pickle.dumps(statistics)).to_bytes() == content
     again.update(episodes(1)[0])  # what was read back can be added to
 
 
