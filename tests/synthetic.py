@@ -7,7 +7,7 @@ import numpy as np
 from oxe_pipeline.episode import Episode
 from oxe_pipeline.stats.statistics import VectorStatistics
 from oxe_pipeline.stream.finish import write_tables
-from oxe_pipeline.stream.format import VECTORS, Counts, Manifest, write_manifest
+from oxe_pipeline.stream.format import VECTORS, Counts, Manifest, ShardEntry, write_manifest
 from oxe_pipeline.stream.writer import ColumnLayout, ShardWriter
 from schemas.slots import ACTION_NAMES, CAMERAS, STATE_NAMES
 
@@ -35,7 +35,7 @@ def make_episode(
     state_mask[:10] = True
     state[:, :10] = rng.normal(0, 1, (steps, 10))
     ramp = np.linspace(0, 200, image_px, dtype=np.uint8)
-    images = {}
+    images: dict[str, list[bytes]] = {}
     for number, camera in enumerate(cameras):
         images[camera] = []
         for step in range(steps):
@@ -75,7 +75,8 @@ def write_stream(folder: Path, episodes: list[Episode], *, episodes_per_shard=4,
         "state_raw": [f"state_raw.{i}" for i in range(layout.state_raw_width)],
     }
     statistics = {vector: VectorStatistics(names[vector]) for vector in VECTORS}
-    shards, rows = [], []
+    shards: list[ShardEntry] = []
+    rows: list[dict] = []
     for start in range(0, len(episodes), episodes_per_shard):
         writer = ShardWriter(folder=folder, name=f"{len(shards):05d}-000", layout=layout)
         for episode in episodes[start : start + episodes_per_shard]:

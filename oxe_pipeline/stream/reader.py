@@ -124,7 +124,7 @@ class Shard:
             images = _map_batch(images_path)
             for camera in cameras:
                 _, offsets, data = images.column(camera).buffers()
-                # Arrow's buffers call themselves signed bytes, which compares unequal to any bytes and no decoder takes.
+                # Arrow's buffers say they are signed, which compares unequal to any bytes and no decoder takes.
                 self.images[camera] = ImageColumn(np.frombuffer(offsets, np.int64), memoryview(data).cast("B"))
 
 
