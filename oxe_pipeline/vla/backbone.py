@@ -1,0 +1,229 @@
+"""The nano backbone: a small convolutional image encoder, a state token, byte text, and a pre-norm transformer.
+
+A backbone does two things for a head. `encode` turns the observation of a batch into a `Context`: the keys and values
+of every layer, computed with bidirectional attention over images, state and text. `decode` runs further tokens against
+a context. The context never sees those tokens, so training in one pass, decoding token by token with a cache, and
+parallel decoding of a whole chunk are the same computation (the block-causal attention of pi0, here as two calls).
+
+Nano trades everything for size: random initialisation, a 4 x 4 grid of tokens per image, no knowledge of words. It
+exists so that the whole way from raw files to a trained policy can be walked, and tested, on two CPU cores.
+
+Shape letters: B batch, T history, P context tokens, S decoded tokens, D width, H heads.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from oxe_pipeline.vla.text import NANO_PROMPT, ByteTokenizer
+from schemas.slots import CAMERAS, STATE_WIDTH
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What decoded tokens may look at: per layer keys and values [B, H, P, D/H], and which are real, bool [B, P]."""
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    mask_BP: Tensor
+
+
+class Backbone(Protocol):
+    """What a head needs of a backbone. `tokens` is the embedding table of text and appended action ids, tied to
+    `logits`.
+    """
+
+    width: int
+    text: ByteTokenizer
+    tokens: nn.Embedding
+
+    def encode(self, batch: dict) -> Context: ...
+
+    def decode(
+        self, embedding_BSD: Tensor, mask_BS: Tensor, context: Context, *, causal: bool
+    ) -> tuple[Tensor, Context]: ...
+
+    def logits(self, hidden_BSD: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NanoConfig:
+    """Sizes of the nano backbone."""
+
+    kind: Literal["nano"] = "nano"
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    mlp_ratio: int = 4
+    image_size: int = 64
+    """Side of the square, in pixels, that every image is resized to; a multiple of 16."""
+    text_length: int = 64
+    """Longest prompt in ids, begin and end included; longer instructions are cut."""
+    ids_per_token: int = 4
+    """Neighbouring ids of the prompt joined into one token by a linear map: bytes are many and say little each."""
+    prompt: str = NANO_PROMPT
+    max_history: int = 4
+
+    def __post_init__(self):
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        if self.text_length % self.ids_per_token:
+            raise ValueError(f"text_length {self.text_length} must be a multiple of {self.ids_per_token} ids_per_token")
+        if self.image_size % 16 or self.image_size < 16:
+            raise ValueError(f"image_size {self.image_size} must be a positive multiple of 16")
+
+
+def resize_images(images_NHWC: Tensor, size: int) -> Tensor:
+    """float32 [N, 3, size, size] in [-1, 1] of uint8 images of any size: bilinear, anti-aliased, aspect not kept."""
+    images = images_NHWC.permute(0, 3, 1, 2).contiguous()
+    if images.shape[-2:] != (size, size):
+        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+    return images.float() / 127.5 - 1.0
+
+
+class ImageEncoder(nn.Module):
+    """Three strided convolutions: [N, 3, X, X] in [-1, 1] to [N, (X/16)^2, D] patch tokens. Shared by all cameras."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 32, 4, stride=4),
+            nn.GroupNorm(4, 32),
+            nn.GELU(),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1),
+            nn.GroupNorm(4, 64),
+            nn.GELU(),
+            nn.Conv2d(64, width, 3, stride=2, padding=1),
+        )
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return self.layers(images_NCHW).flatten(2).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """One pre-norm transformer layer that attends to given keys and values besides its own."""
+
+    def __init__(self, config: NanoConfig):
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, config.mlp_ratio * width), nn.GELU(), nn.Linear(config.mlp_ratio * width, width)
+        )
+
+    def forward(self, x_BSD: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Output [B, S, D], and keys and values of `past` and x together, each [B, H, P+S, D/H]."""
+        heads = self.qkv(self.norm_attention(x_BSD)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = heads.unbind(0)
+        if past is not None:
+            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        x_BSD = x_BSD + self.out(attended.transpose(1, 2).flatten(2))
+        return x_BSD + self.mlp(self.norm_mlp(x_BSD)), key, value
+
+
+class NanoBackbone(nn.Module):
+    """See the module's text. `extra_ids` rows are appended to the vocabulary for the head's action tokens."""
+
+    def __init__(self, config: NanoConfig, *, extra_ids: int):
+        super().__init__()
+        self.config, self.width = config, config.width
+        self.text = ByteTokenizer(max_length=config.text_length, template=config.prompt)
+        self.tokens = nn.Embedding(self.text.vocabulary_size + extra_ids, config.width)
+        self.image_encoder = ImageEncoder(config.width)
+        self.patch_position = nn.Embedding((config.image_size // 16) ** 2, config.width)
+        self.camera = nn.Embedding(len(CAMERAS), config.width)
+        self.age = nn.Embedding(config.max_history, config.width)
+        self.text_join = nn.Linear(config.ids_per_token * config.width, config.width)
+        self.text_position = nn.Embedding(config.text_length // config.ids_per_token, config.width)
+        self.state_encoder = nn.Sequential(
+            nn.Linear(2 * STATE_WIDTH, config.width), nn.GELU(), nn.Linear(config.width, config.width)
+        )
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm_out = nn.LayerNorm(config.width)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        for table in (self.patch_position, self.camera, self.age, self.text_position):
+            nn.init.normal_(table.weight, std=0.2)  # Image features are of order 1: much less would drown in them.
+
+    def encode(self, batch: dict) -> Context:
+        """Context of a batch (the loader's contract). A camera absent from the batch, or masked in it, has no
+        influence.
+        """
+        parts = [*self._image_tokens(batch), self._state_tokens(batch), self._text_tokens(batch)]
+        x = torch.cat([tokens for tokens, _ in parts], 1)
+        mask_BP = torch.cat([mask for _, mask in parts], 1)
+        keys, values = [], []
+        for block in self.blocks:
+            x, key, value = block(x, mask_BP[:, None, None, :], None)
+            keys.append(key)
+            values.append(value)
+        return Context(tuple(keys), tuple(values), mask_BP)
+
+    def decode(
+        self, embedding_BSD: Tensor, mask_BS: Tensor, context: Context, *, causal: bool = True
+    ) -> tuple[Tensor, Context]:
+        """Hidden states [B, S, D] of further tokens, and the context grown by them.
+
+        Every token sees the context and itself; besides that, earlier tokens (`causal`) or all of them, where `mask_BS`
+        is true.
+        """
+        batch, steps, _ = embedding_BSD.shape
+        itself = torch.eye(steps, dtype=torch.bool, device=embedding_BSD.device)
+        allowed = torch.ones_like(itself).tril() if causal else torch.ones_like(itself)
+        own_BSS = (allowed & mask_BS[:, None, :]) | itself
+        mask = torch.cat([context.mask_BP[:, None, :].expand(batch, steps, -1), own_BSS], -1)[:, None]
+        x, keys, values = embedding_BSD, [], []
+        for block, *past in zip(self.blocks, context.keys, context.values, strict=True):
+            x, key, value = block(x, mask, tuple(past))
+            keys.append(key)
+            values.append(value)
+        return self.norm_out(x), Context(tuple(keys), tuple(values), torch.cat([context.mask_BP, mask_BS], 1))
+
+    def logits(self, hidden_BSD: Tensor) -> Tensor:
+        """[B, S, V] over text and action ids, by the tied embedding table."""
+        return F.linear(hidden_BSD, self.tokens.weight)
+
+    def _image_tokens(self, batch: dict) -> list[tuple[Tensor, Tensor]]:
+        """Per camera of the batch: tokens [B, T * patches, D] and their mask."""
+        parts = []
+        for number, camera in enumerate(CAMERAS):
+            images_BTHWC = batch.get(f"image_{camera}")
+            if images_BTHWC is None:
+                continue
+            mask_BT = batch[f"image_{camera}_mask"]
+            batch_size, history = mask_BT.shape
+            patches = self.image_encoder(resize_images(images_BTHWC.flatten(0, 1), self.config.image_size))
+            patches = patches.unflatten(0, (batch_size, history)) + self._age(history)[:, None]
+            patches = patches + self.patch_position.weight + self.camera.weight[number]
+            mask = mask_BT[:, :, None].expand(-1, -1, patches.shape[2]).flatten(1)
+            parts.append((patches.flatten(1, 2), mask))
+        return parts
+
+    def _state_tokens(self, batch: dict) -> tuple[Tensor, Tensor]:
+        """One token per step of the history; the newest always counts, so that no sample is without a context."""
+        mask_BW = batch["state_mask"][:, None].expand_as(batch["state"])
+        state = torch.where(mask_BW, batch["state"], 0.0)
+        tokens = self.state_encoder(torch.cat([state, mask_BW.to(state.dtype)], -1)) + self._age(state.shape[1])
+        mask_BT = batch["history_mask"].clone()
+        mask_BT[:, -1] = True
+        return tokens, mask_BT
+
+    def _text_tokens(self, batch: dict) -> tuple[Tensor, Tensor]:
+        """Tokens [B, L / ids_per_token, D] and their mask; a token counts where any of its ids is real."""
+        ids, mask = (part.to(self.tokens.weight.device) for part in self.text.encode_batch(batch["instruction"]))
+        joined = self.config.ids_per_token
+        missing = -ids.shape[1] % joined
+        ids, mask = F.pad(ids, (0, missing), value=self.text.PADDING), F.pad(mask, (0, missing))
+        tokens = self.text_join(self.tokens(ids).unflatten(1, (-1, joined)).flatten(2))
+        return tokens + self.text_position.weight[: tokens.shape[1]], mask.unflatten(1, (-1, joined)).any(2)
+
+    def _age(self, history: int) -> Tensor:
+        """Embedding [T, D] of how many steps ago each entry of the history was; the last one is now."""
+        if history > self.config.max_history:
+            raise ValueError(f"history {history} is longer than this backbone's max_history {self.config.max_history}")
+        return self.age.weight[:history].flip(0)

@@ -1,0 +1,145 @@
+"""The command as users run it: real processes on a small real stream."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from oxe_pipeline.mixture.mixture import load_mixture
+from oxe_pipeline.train import main
+from oxe_pipeline.vla.checkpoint import latest_checkpoint, load_checkpoint
+from oxe_pipeline.vla.trained import load_trained
+from tests.synthetic import make_stream
+
+ROOT = Path(__file__).parents[2]
+BATCH, STEPS, EVERY = 4, 16, 4
+TIMES = ("samples_per_s", "wait_share")
+
+
+@pytest.fixture(scope="module")
+def mixture_file(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("mixture")
+    make_stream(folder / "one", "one", episodes=6, held_out=1)
+    make_stream(folder / "two", "two", episodes=4, held_out=0, cameras=("primary",))
+    path = folder / "mix.yaml"
+    path.write_text("seed: 5\ndatasets:\n- {name: one, path: one, weight: 2}\n- {name: two, path: two}\n")
+    return path
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "oxe_pipeline.train", *map(str, words), "--device", "cpu"]
+
+
+def fresh(mixture_file: Path, out: Path) -> list[str]:
+    sizes = ("--steps", STEPS, "--batch-size", BATCH, "--checkpoint-every", EVERY, "--evaluate-every", EVERY)
+    return command("--mixture", mixture_file, "--preset", "nano", "--out", out, "--chunk", 2, *sizes)
+
+
+def finish(words: list[str]) -> subprocess.CompletedProcess:
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def metrics(run: Path) -> list[dict]:
+    """All records, without what a clock says."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in record.items() if name not in TIMES} for record in records]
+
+
+@pytest.fixture(scope="module")
+def straight(mixture_file, tmp_path_factory) -> Path:
+    """A run of all steps without a stop."""
+    run = tmp_path_factory.mktemp("runs") / "straight"
+    finish(fresh(mixture_file, run))
+    return run
+
+
+def test_a_run_killed_and_resumed_is_the_run_that_was_never_stopped(straight, mixture_file, tmp_path):
+    run = tmp_path / "killed"
+    process = subprocess.Popen(
+        fresh(mixture_file, run), cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    log = run / "metrics.jsonl"
+    while process.poll() is None and not (log.is_file() and log.read_text().count('"samples"') > STEPS // 2):
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the process ended before it could be killed"
+    stopped_at = load_checkpoint(latest_checkpoint(run)).step
+    assert 0 < stopped_at < STEPS and len(metrics(run)) < len(metrics(straight))
+
+    finish(command("--out", run, "--resume"))
+    assert metrics(run) == metrics(straight)
+    one, other = (load_checkpoint(latest_checkpoint(folder)) for folder in (run, straight))
+    assert one.step == other.step == STEPS
+    assert one.weights.keys() == other.weights.keys()
+    assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+
+
+def test_each_step_trains_on_the_samples_its_metrics_name(straight, mixture_file):
+    steps = [record for record in metrics(straight) if "samples" in record]
+    assert [record["samples"] for record in steps] == [[BATCH * i, BATCH * (i + 1)] for i in range(STEPS)]
+    mixture = load_mixture(mixture_file)
+    for record in steps:
+        assert set(record["loss_per_dataset"]) == {sample.dataset for sample in mixture.samples(*record["samples"])}
+
+
+def test_the_run_folder_holds_what_its_reader_needs(straight):
+    trained = load_trained(straight)
+    assert trained.step == STEPS and trained.config.model.chunk == 2 and trained.config.batch_size == BATCH
+    assert set(trained.normalizers) == {"one", "two"} and set(trained.normalizers["one"]) == {"action", "state"}
+    first_batch = (straight / "first_batch.txt").read_text()
+    assert "image_primary" in first_batch and "task: " in first_batch and "arm0.gripper" in first_batch
+    held_out = [record["held_out"] for record in metrics(straight) if "held_out" in record]
+    assert len(held_out) == STEPS // EVERY and set(held_out[0]) == {"one"}
+
+
+def test_the_trainer_and_the_evaluation_never_load_tensorflow(mixture_file, tmp_path):
+    check = (
+        "import sys; from oxe_pipeline import eval, train\n"
+        "assert train.main(sys.argv[2:]) == 0 and eval.main([sys.argv[1]]) == 0\n"
+        "loaded = {name.partition('.')[0] for name in sys.modules}\n"
+        "assert 'torch' in loaded and not loaded & {'tensorflow', 'tensorflow_datasets', 'apache_beam', 'keras'}"
+    )
+    words = ["--mixture", str(mixture_file), "--out", str(tmp_path / "run"), "--steps", "1", "--batch-size", "2"]
+    finish([sys.executable, "-c", check, str(tmp_path / "run"), *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--preset", "nanoo"], "no preset 'nanoo'; did you mean nano?"),
+        (["--steps", "0"], "steps must be a whole number of 1 or more, is 0"),
+        (["--batch-size", "-1"], "batch_size must be"),
+        (["--history", "9"], "max_history 4"),
+        (["--mixture", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["--resume"], "no checkpoint"),
+    ],
+)
+def test_wrong_arguments_get_one_line_and_leave_nothing_behind(words, message, mixture_file, tmp_path, capsys):
+    out = tmp_path / "run"
+    given = ["--mixture", str(mixture_file)] if "--mixture" not in words else []
+    assert main([*given, "--out", str(out), *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_folder_with_something_in_it_is_refused_and_left_alone(mixture_file, tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    assert main(["--mixture", str(mixture_file), "--out", str(tmp_path)]) == 2
+    assert "is not empty; name a new folder, or give --resume" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_the_run_has_settled_cannot_be_changed_on_resume(straight, capsys):
+    assert main(["--out", str(straight), "--resume", "--batch-size", "8"]) == 2
+    assert "--batch-size is settled by the run" in capsys.readouterr().err
+    assert main(["--out", str(straight), "--resume"]) == 2
+    assert f"has done all of its {STEPS} steps" in capsys.readouterr().err
