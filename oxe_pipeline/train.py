@@ -8,8 +8,20 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from oxe_pipeline.mixture.mixture import Mixture
+    from oxe_pipeline.vla.checkpoint import Checkpoint
+    from oxe_pipeline.vla.distributed import World
+    from oxe_pipeline.vla.presets import TrainConfig
 
 INSTALL_HINT = "training needs torch and safetensors: pip install 'oxe-pipeline[train]'"
+
+
+SETTLED = ("batch_size", "micro_batches", "chunk", "history", "learning_rate", "seed", "precision")
+CHANGEABLE = ("steps", "checkpoint_every", "evaluate_every")
+"""Options that hold for a whole run, and options that a resumed run may be given anew."""
 
 
 class UsageError(ValueError):
@@ -44,62 +56,75 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace, environment: dict[str, str]) -> None:
     """Starts or resumes the run that the arguments describe. ValueError for anything that does not hold."""
-    from oxe_pipeline.mixture.mixture import load_mixture
-    from oxe_pipeline.vla.checkpoint import latest_checkpoint, load_checkpoint
     from oxe_pipeline.vla.distributed import World
-    from oxe_pipeline.vla.presets import preset
-    from oxe_pipeline.vla.records import config_from_record
     from oxe_pipeline.vla.train_loop import train
 
-    settings = ("batch_size", "micro_batches", "chunk", "history", "learning_rate", "seed", "precision")
-    intervals = ("steps", "checkpoint_every", "evaluate_every")
-    given = {name: getattr(arguments, name) for name in (*settings, *intervals) if getattr(arguments, name) is not None}
     world = World.from_environment(environment)
     device = _device(arguments.device, world)
-    checkpoint = None
-    if arguments.resume:
-        fixed = [name for name in ("preset", *settings) if getattr(arguments, name) is not None]
-        if fixed:
-            raise UsageError(
-                f"--{fixed[0].replace('_', '-')} is settled by the run in {arguments.out}; leave it out to resume"
-            )
-        checkpoint = load_checkpoint(latest_checkpoint(arguments.out))
-        config = replace(config_from_record(checkpoint.state["config"]), **given)
-        if checkpoint.step >= config.steps:
-            raise UsageError(
-                f"{arguments.out} has done all of its {config.steps} steps; give a larger --steps to go on"
-            )
-        mixture_file = arguments.mixture or Path(checkpoint.state["mixture"]["file"])
-        mixture = load_mixture(mixture_file).continued(checkpoint.state["loader"]["mixture"])
-    else:
-        if arguments.mixture is None:
-            raise UsageError("--mixture is missing; make one with `python -m oxe_pipeline.mix --out mix.yaml`")
-        if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())) and world.leads:
-            raise UsageError(
-                f"--out {arguments.out} is not empty; name a new folder, or give --resume to go on with that run"
-            )
-        config = preset(arguments.preset or "nano", **given)
-        mixture_file = arguments.mixture
-        mixture = load_mixture(mixture_file)
+    start = _resumed(arguments) if arguments.resume else _fresh(arguments, world)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with _progress(config.steps, checkpoint.step if checkpoint else 0, shown=world.leads) as on_step:
+    with _progress(start.config.steps, start.checkpoint.step if start.checkpoint else 0, shown=world.leads) as on_step:
         train(
-            config,
-            mixture,
+            start.config,
+            start.mixture,
             arguments.out,
-            mixture_file=mixture_file,
+            mixture_file=start.mixture_file,
             device=device,
             world=world,
-            resume=checkpoint,
+            resume=start.checkpoint,
             on_step=on_step,
         )
     if world.leads:
         print(
-            f"{arguments.out}: {config.steps} steps done; look at it with `python -m oxe_pipeline.eval {arguments.out}`"
+            f"{arguments.out}: {start.config.steps} steps done; "
+            f"look at it with `python -m oxe_pipeline.eval {arguments.out}`"
         )
 
 
-def _device(choice: str, world):
+class Start(NamedTuple):
+    """What a run begins with."""
+
+    config: "TrainConfig"
+    mixture: "Mixture"
+    mixture_file: Path
+    checkpoint: "Checkpoint | None"
+
+
+def _fresh(arguments: argparse.Namespace, world: "World") -> Start:
+    from oxe_pipeline.mixture.mixture import load_mixture
+    from oxe_pipeline.vla.presets import preset
+
+    out = arguments.out
+    if arguments.mixture is None:
+        raise UsageError("--mixture is missing; make one with `python -m oxe_pipeline.mix --out mix.yaml`")
+    if world.leads and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out} is not empty; name a new folder, or give --resume to go on with that run")
+    config = preset(arguments.preset or "nano", **_given(arguments, (*SETTLED, *CHANGEABLE)))
+    return Start(config, load_mixture(arguments.mixture), arguments.mixture, None)
+
+
+def _resumed(arguments: argparse.Namespace) -> Start:
+    from oxe_pipeline.mixture.mixture import load_mixture
+    from oxe_pipeline.vla.checkpoint import latest_checkpoint, load_checkpoint
+    from oxe_pipeline.vla.records import config_from_record
+
+    for name in _given(arguments, ("preset", *SETTLED)):
+        raise UsageError(f"--{name.replace('_', '-')} is settled by the run in {arguments.out}; leave it out to resume")
+    checkpoint = load_checkpoint(latest_checkpoint(arguments.out))
+    config = replace(config_from_record(checkpoint.state["config"]), **_given(arguments, CHANGEABLE))
+    if checkpoint.step >= config.steps:
+        raise UsageError(f"{arguments.out} has done all of its {config.steps} steps; give a larger --steps to go on")
+    mixture_file = arguments.mixture or Path(checkpoint.state["mixture"]["file"])
+    mixture = load_mixture(mixture_file).continued(checkpoint.state["loader"]["mixture"])
+    return Start(config, mixture, mixture_file, checkpoint)
+
+
+def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    """Those of the options that the user typed."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+def _device(choice: str, world: "World"):
     import torch
 
     if choice == "cuda" and not torch.cuda.is_available():

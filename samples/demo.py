@@ -155,7 +155,7 @@ def closing_words(out: Path, seconds: float) -> str:
 [bold]Try next:[/bold]
   python -m oxe_pipeline.verify {out}/streams/metaworld_bridge
   python -m oxe_pipeline.mix --mixture {out}/mix.yaml --draw 100000
-  python -m oxe_pipeline.train --mixture {out}/mix.yaml --preset nano --steps 600 --out {out}/run --resume
+  python -m oxe_pipeline.train --out {out}/run --steps 600 --resume
   tensorboard --logdir {out}/run
   your own data: docs/add_a_dataset.md"""
 

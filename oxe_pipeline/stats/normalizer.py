@@ -3,9 +3,10 @@
 normalised = (value - offset) / scale, slot by slot, so that each direction is two cheap operations on whole batches,
 and torch code can use the two arrays as they are. Subtracting before dividing keeps float32 exact enough where an
 offset is large against its range. What passes through unchanged: grippers and the terminate flag (0 to 1 by
-definition), masked slots (their zeros stay zeros), and slots that never change. "No motion" has no special place: a
-zero delta is normalised like any other value, so it is 0 afterwards only where the range is symmetric. Traded away:
-values beyond q01..q99 lie beyond -1..1 unless clipping is asked for.
+definition) and masked slots (their zeros stay zeros). A slot that never changes is only shifted, to 0: in its own unit a
+joint held at 2.3 rad would lie beyond every range. "No motion" has no special place: a zero delta is normalised like
+any other value, so it is 0 afterwards only where the range is symmetric. Traded away: values beyond q01..q99 lie beyond
+-1..1 unless clipping is asked for.
 """
 
 import warnings
@@ -41,9 +42,9 @@ class Normalizer:
     offset: np.ndarray
     """float32 [D], in the slot's unit; 0 where a slot passes through."""
     scale: np.ndarray
-    """float32 [D], positive, in the slot's unit; 1 where a slot passes through."""
+    """float32 [D], positive, in the slot's unit; 1 where a slot passes through or never changes."""
     normalised: np.ndarray
-    """bool [D]: false where a slot passes through."""
+    """bool [D]: false where a slot passes through or never changes."""
     config: NormalizerConfig
 
     @classmethod
@@ -76,6 +77,8 @@ class Normalizer:
             if numbers["min"] < numbers["max"]:
                 offset[i], scale[i] = _offset_and_scale(name, numbers, config)
                 normalised[i] = True
+            else:
+                offset[i] = numbers["min"]
         return cls(
             names=tuple(names),
             offset=offset.astype(np.float32),

@@ -40,7 +40,7 @@ class World:
         if self.size == 1:
             return model
         devices = [device] if device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=devices, find_unused_parameters=True)
+        return nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
     def hold_gradients(self, model: nn.Module, *, last: bool) -> AbstractContextManager:
         """Gradients are exchanged in the backward pass of the `last` micro-batch only."""

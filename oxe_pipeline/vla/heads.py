@@ -153,8 +153,8 @@ class BinTokensHead(nn.Module):
 def smooth_rows(bins: int, width: int, *, std: float = 0.02) -> Tensor:
     """Initial embeddings [bins, width] in which neighbouring bins lie near each other.
 
-    Random mixtures of 16 cosines of the bin's place plus a little noise: order need not be learnt from scratch, which
-    at a few hundred steps decides whether anything is learnt. From the global generator.
+    Random mixtures of 16 cosines of the bin's place plus a little noise: the order of the bins need not be learnt from
+    scratch, which shows in runs of a few hundred steps. From the global generator.
     """
     place = (torch.arange(bins) + 0.5) / bins
     waves = torch.cos(torch.pi * place[:, None] * torch.arange(1, 17))

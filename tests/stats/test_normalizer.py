@@ -63,13 +63,14 @@ def test_masked_slots_pass_through_even_without_statistics():
 
 
 @pytest.mark.parametrize("mode", ["quantile", "mean_std", "min_max"])
-def test_a_slot_that_never_changes_passes_through_without_a_warning(mode):
+def test_a_slot_that_never_changes_becomes_0_and_comes_back_without_a_warning(mode):
     _, known = summary()
     known[NAMES[0]] = numbers(np.full(10, 0.25))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         normalizer = make(mode, table=known)
-    assert normalizer.forward(np.array([0.25, 0, 0, 0]))[0] == 0.25
+    assert normalizer.forward(np.array([0.25, 0, 0, 0]))[0] == 0
+    assert normalizer.inverse(np.zeros(4))[0] == 0.25
 
 
 @pytest.mark.parametrize("mode", ["quantile", "mean_std", "min_max"])

@@ -1,6 +1,6 @@
 """A learnable task as a real stream: the hand goes to the block, seen by one camera.
 
-Positions are in metres on a table of 0.4 m x 0.4 m. The action covers a fifth of the way to the goal at each step, the
+Positions are in metres on a table of 0.4 m x 0.4 m. The action covers a third of the way to the goal at each step, the
 gripper closes near it.
 """
 
@@ -12,7 +12,7 @@ from oxe_pipeline.episode import Episode
 from tests.synthetic import write_stream
 
 HALF_TABLE_M = 0.2
-GAIN = 0.2
+GAIN = 0.35
 IMAGE_PX = 64
 
 
@@ -56,7 +56,7 @@ def _draw(block: np.ndarray, hand: np.ndarray) -> np.ndarray:
     return image
 
 
-def reaching_stream(folder: Path, *, episodes: int, held_out: int = 2, steps: int = 16) -> Path:
+def reaching_stream(folder: Path, *, episodes: int, held_out: int = 2, steps: int = 8) -> Path:
     made = [
         reaching_episode(seed, dataset=folder.name, steps=steps, split="train" if seed < episodes else "val")
         for seed in range(episodes + held_out)
