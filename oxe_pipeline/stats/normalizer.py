@@ -3,8 +3,8 @@
 normalised = (value - offset) / scale, slot by slot, so that each direction is two cheap operations on whole batches,
 and torch code can use the two arrays as they are. Subtracting before dividing keeps float32 exact enough where an
 offset is large against its range. What passes through unchanged: grippers and the terminate flag (0 to 1 by
-definition) and masked slots (their zeros stay zeros). A slot that never changes is only shifted, to 0: in its own unit a
-joint held at 2.3 rad would lie beyond every range. "No motion" has no special place: a zero delta is normalised like
+definition) and masked slots (their zeros stay zeros). A slot that never changes is only shifted, to 0: in its own unit
+a joint held at 2.3 rad would lie beyond every range. "No motion" has no special place: a zero delta is normalised like
 any other value, so it is 0 afterwards only where the range is symmetric. Traded away: values beyond q01..q99 lie beyond
 -1..1 unless clipping is asked for.
 """
