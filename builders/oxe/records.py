@@ -6,23 +6,22 @@ Only bytes travel to a worker, so the main process does no more than disk readin
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from oxe_pipeline.episode import DataError, SourceEpisode
-from oxe_pipeline.ingest.rlds import RldsDirectory, episode_key
+from oxe_pipeline.ingest.rlds import RldsDirectory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """One serialised episode and where it stands; `record` is None where the file could not be read on."""
+    """One serialised episode and where it stands."""
 
     folder: str
     key: str
     """Shard file and number in it, e.g. "droid-train.tfrecord-00000-of-02048#12"."""
     split: str
     """The source's split, or "" where the pipeline decides."""
-    record: bytes | None
-    fault: DataError | None = None
+    record: bytes | DataError
+    """The fault where the file no longer holds the episode."""
 
     def __str__(self) -> str:
         return self.key
@@ -39,25 +38,20 @@ class Records:
         return sum(self._directory.splits[split].num_examples for split in self._splits)
 
     def __iter__(self) -> Iterator[Record]:
-        """A file that is cut short gives its whole records, then one faulty one, and the next file goes on."""
+        """A file that is cut short gives its whole records, then a fault for each one lost, and the next file goes
+        on."""
+        folder = str(self._directory.path)
         for split in self._splits:
-            for file in self._directory.splits[split].files:
-                yield from self._records_of(file, split if self._keep_split else "")
-
-    def _records_of(self, file: Path, split: str) -> Iterator[Record]:
-        folder, number = str(self._directory.path), -1
-        try:
-            for number, record in enumerate(self._directory.records(file)):
-                yield Record(folder=folder, key=episode_key(file, number), split=split, record=record)
-        except DataError as fault:
-            yield Record(folder=folder, key=episode_key(file, number + 1), split=split, record=None, fault=fault)
+            files = self._directory.splits[split]
+            for file in files.files:
+                for key, record in self._directory.declared_records(file, files.lengths[file.name]):
+                    yield Record(folder=folder, key=key, split=split if self._keep_split else "", record=record)
 
 
 def read_record(record: Record) -> SourceEpisode:
     """The source episode of one record. Raises DataError where the record or its file is damaged."""
-    if record.record is None:
-        reason = record.fault.reason if record.fault else "cannot be read"
-        raise DataError(reason, episode=record.key, field="record")
+    if isinstance(record.record, DataError):
+        raise record.record
     return _directory(record.folder).source_episode(record.record, record.key, record.split)
 
 

@@ -129,16 +129,19 @@ def _frame_paths(folder: Path, length: int, path: str) -> list[Path]:
     return [numbered[step] for step in range(length)]
 
 
-def _labels(root: Path, folder: Path, path: str) -> list[str]:
-    """Every line of lang.txt; which of them say something is for the language rules to decide."""
+def _labels(root: Path, folder: Path, path: str) -> list[bytes]:
+    """Every line of lang.txt as bytes; what they say and in which encoding is for the language rules to decide."""
     file = folder / "lang.txt"
-    return _inside(root, file, path).read_text(errors="replace").splitlines() if file.exists() else []
+    return _inside(root, file, path).read_bytes().splitlines() if file.exists() else []
 
 
 def _has_late_cameras(path: str) -> bool:
     for part in reversed(path.split("/")):
         if match := _DATED_FOLDER.fullmatch(part):
-            return datetime.date(int(match[1]), int(match[2]), int(match[3])) < LATE_CAMERAS_BEFORE
+            try:
+                return datetime.date(int(match[1]), int(match[2]), int(match[3])) < LATE_CAMERAS_BEFORE
+            except ValueError:
+                raise DataError(f"folder {part} is no date, so its alignment is not known", episode=path, field="path") from None
     return False
 
 

@@ -47,9 +47,11 @@ def find_demos(file: str, *, root: str | Path) -> list[str]:
 
     Raises DataError naming the file when it is truncated, not HDF5, outside `root` by a link, or holds no demo.
     """
+    import h5py
+
     with _opened(Path(root), file) as content:
         data = content.get("data")
-        demos = [name for name in (data if data is not None else ()) if _DEMO.fullmatch(name)]
+        demos = [name for name in data if _DEMO.fullmatch(name)] if isinstance(data, h5py.Group) else []
     if not demos:
         raise DataError("holds no group /data/demo_<N>; not a robomimic or LIBERO file", episode=file, field="data")
     return sorted(demos, key=lambda name: int(name.removeprefix("demo_")))
@@ -67,10 +69,8 @@ def read_episode(key: str, *, root: str | Path) -> SourceEpisode:
     if not demo:
         find_demos(file, root=root)
     with _opened(Path(root), file) as content:
-        data = _own_member(content, "data", key, "data")
-        if demo not in data:
-            raise DataError("no such demo in the file", episode=key, field="data")
-        group = _own_member(data, demo, key, "data")
+        data = _own_group(content, "data", key)
+        group = _own_group(data, demo, key)
         return SourceEpisode(
             key=key,
             source_path=key,
@@ -123,6 +123,17 @@ def _columns(group, key: str, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
             raise DataError(f"cannot be read: {' '.join(str(error).split())}", episode=key, field=column) from None
 
 
+def _own_group(parent, name: str, key: str):
+    import h5py
+
+    if name not in parent:
+        raise DataError(f"no such group in the file: {name}", episode=key, field="data")
+    group = _own_member(parent, name, key, "data")
+    if not isinstance(group, h5py.Group):
+        raise DataError(f"{name} is an array, must be a group", episode=key, field="data")
+    return group
+
+
 def _own_member(group, name: str, key: str, field: str):
     """group[name], refused where HDF5 would fetch it from elsewhere: a path out of the raw folder could hide there."""
     import h5py
@@ -159,8 +170,10 @@ def _json_attribute(holder, attribute: str, key: str) -> dict:
 
 
 def _split(content, demo: str) -> str:
+    import h5py
+
     for mask, split in _SPLIT_MASKS.items():
         names = content.get(f"mask/{mask}")
-        if names is not None and demo.encode() in names[()].tolist():
+        if isinstance(names, h5py.Dataset) and demo.encode() in np.atleast_1d(names[()]).tolist():
             return split
     return ""

@@ -106,6 +106,24 @@ class RldsDirectory:
         """The serialised episodes of one shard file; see record_files.read_records."""
         return read_records(file, check_data=check_data)
 
+    def declared_records(self, file: str | Path, episodes: int) -> Iterator[tuple[str, bytes | DataError]]:
+        """(episode_key, record) of the `episodes` that dataset_info.json declares for a shard file, and of any beyond.
+
+        What a file that is cut short or damaged no longer holds comes as a DataError, one an episode, so that whoever
+        counts what came in and what was set aside loses none.
+        """
+        file = Path(file)
+        number, lost = -1, "the file ends before the episodes that dataset_info.json declares"
+        try:
+            for number, record in enumerate(self.records(file)):
+                yield episode_key(file, number), record
+        except DataError as fault:
+            lost = fault.reason.replace(str(file), file.name)
+            episodes = max(episodes, number + 2)
+        for absent in range(number + 1, episodes):
+            key = episode_key(file, absent)
+            yield key, DataError(lost, dataset=self.name, episode=key, field="record")
+
     def source_episode(self, record: bytes, key: str, split: str = "") -> SourceEpisode:
         """One serialised episode. DataError, naming the field, when it does not hold what features.json declares."""
         try:

@@ -8,11 +8,10 @@ runner, carries the results: a job's memory does not grow with the number of its
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from oxe_pipeline.episode import DataError, Episode
 from oxe_pipeline.ingest.apply_spec import apply_spec
-from oxe_pipeline.ingest.rlds import RldsDirectory, episode_key
+from oxe_pipeline.ingest.rlds import RldsDirectory
 from oxe_pipeline.ingest.unified_rlds import unified_episode
 from oxe_pipeline.language.clean import CleanedLabels
 from oxe_pipeline.language.report import LanguageReport
@@ -154,22 +153,11 @@ def convert_unit(unit: Unit, work: Work) -> dict:
 
 
 def unit_episodes(directory: RldsDirectory, spec: DatasetSpec | None, unit: Unit) -> Iterator[Episode | DataError]:
-    """Every declared episode of the unit's files, in order: converted, or the fault that it is set aside for.
-
-    What a file that is cut short no longer holds is set aside too, one fault an episode, so that in = out + set aside.
-    """
+    """Every declared episode of the unit's files, in order: converted, or the fault that it is set aside for, whether
+    the episode or its file is bad, so that in = out + set aside."""
     for file in unit.files:
-        path = directory.path / file.name
-        number, lost = -1, "the file ends before the episodes that dataset_info.json declares"
-        try:
-            for number, record in enumerate(directory.records(path)):
-                yield _episode(directory, spec, record, episode_key(path, number), file.source_split)
-        except DataError as fault:
-            lost = fault.reason.replace(str(path), file.name)
-            if number + 1 >= file.episodes:
-                yield _fault(directory, path, number + 1, lost)
-        for absent in range(number + 1, file.episodes):
-            yield _fault(directory, path, absent, lost)
+        for key, record in directory.declared_records(directory.path / file.name, file.episodes):
+            yield record if isinstance(record, DataError) else _episode(directory, spec, record, key, file.source_split)
 
 
 def _episode(
@@ -184,10 +172,6 @@ def _episode(
         return episode
     except DataError as fault:
         return DataError(fault.reason, dataset=directory.name, episode=key, field=fault.field)
-
-
-def _fault(directory: RldsDirectory, path: Path, number: int, reason: str) -> DataError:
-    return DataError(reason, dataset=directory.name, episode=episode_key(path, number), field="record")
 
 
 def _convert(unit: Unit, work: Work) -> UnitRecord:

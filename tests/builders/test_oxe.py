@@ -3,6 +3,7 @@ on real BridgeData where it is present."""
 
 import json
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import simplejpeg
 tfds = pytest.importorskip("tensorflow_datasets")
 
 from builders.oxe import oxe_dataset_builder as oxe  # noqa: E402
+from builders.oxe.records import read_record  # noqa: E402
 from builders.unified import BuildStopped  # noqa: E402
+from oxe_pipeline.episode import DataError  # noqa: E402
 from oxe_pipeline.ingest.rlds import RldsDirectory  # noqa: E402
 from schemas.slots import ACTION_GROUPS  # noqa: E402
 from tests.conftest import tfds_build  # noqa: E402
@@ -161,11 +164,28 @@ def test_a_truncated_file_costs_what_cannot_be_read_and_is_set_aside(ur5_rlds, t
     assert record["episode"] == f"{file.name}#4" and "cut short" in record["reason"]
 
 
+def test_every_episode_that_a_file_no_longer_holds_is_counted_as_set_aside(ur5_rlds, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(ur5_rlds, copy)
+    file = next(copy.rglob("*-train.tfrecord*"))
+    (length,) = struct.unpack("<Q", file.read_bytes()[:8])
+    file.write_bytes(file.read_bytes()[: 8 + 4 + length + 4])  # the first record, whole, and nothing after it
+    keys = oxe.Records(RldsDirectory(copy / "berkeley_autolab_ur5" / "0.1.0"), ["train"], keep_split=True)
+    records = list(keys)
+    assert [record.key for record in records] == [f"{file.name}#{number}" for number in range(len(keys))]
+    read_record(records[0])
+    for record in records[1:]:
+        with pytest.raises(DataError, match="the file ends before the episodes"):
+            read_record(record)
+    with pytest.raises(BuildStopped, match=r"'train': 2 of 5 episodes are bad"):
+        build(copy, tmp_path / "out")
+
+
 def test_a_folder_without_rlds_stops_with_one_line(tmp_path):
     (tmp_path / "raw" / "x").mkdir(parents=True)
     with pytest.raises(BuildStopped) as caught:
         build(tmp_path / "raw", tmp_path / "out")
-    assert str(caught.value).startswith("error: ") and "no dataset_info.json" in str(caught.value.code)
+    assert str(caught.value).startswith("error: ") and "no dataset_info.json" in str(caught.value)
 
 
 def test_unified_data_are_not_imported_again(ur5_rlds, tmp_path):

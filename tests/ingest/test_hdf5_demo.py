@@ -112,8 +112,28 @@ def test_files_that_are_no_demonstrations_say_what_they_lack(tmp_path):
         with pytest.raises(DataError, match=r"holds no group /data/demo_<N>; not a robomimic or LIBERO file"):
             read_episode(key, root=tmp_path)
     write_file(tmp_path / "x.hdf5")
-    with pytest.raises(DataError, match=r"x\.hdf5/demo_9: data: no such demo"):
+    with pytest.raises(DataError, match=r"x\.hdf5/demo_9: data: no such group in the file: demo_9"):
         read_episode("x.hdf5/demo_9", root=tmp_path)
+
+
+def test_arrays_where_groups_belong_are_data_errors(tmp_path):
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["data"] = np.zeros(3)
+    with h5py.File(tmp_path / "b.hdf5", "w") as file:
+        file["data/demo_0"] = np.zeros(3)
+    assert list(find_episodes(tmp_path)) == ["a.hdf5", "b.hdf5/demo_0"]
+    with pytest.raises(DataError, match=r"a\.hdf5: data: holds no group"):
+        read_episode("a.hdf5", root=tmp_path)
+    with pytest.raises(DataError, match=r"b\.hdf5/demo_0: data: demo_0 is an array"):
+        read_episode("b.hdf5/demo_0", root=tmp_path)
+
+
+def test_a_mask_may_be_a_single_name_and_a_group_is_no_mask(tmp_path):
+    with h5py.File(write_file(tmp_path / "x.hdf5"), "a") as file:
+        file.create_group("mask/train")
+        file["mask/valid"] = b"demo_0"
+    assert read_episode("x.hdf5/demo_0", root=tmp_path).split == "val"
+    assert read_episode("x.hdf5/demo_1", root=tmp_path).split == ""
 
 
 def test_a_file_linked_from_outside_the_raw_folder_is_refused(tmp_path):

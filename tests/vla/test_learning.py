@@ -16,7 +16,7 @@ def test_nano_beats_the_mean_and_the_previous_action_on_held_out_reaching(tmp_pa
     mixture_file = tmp_path / "mix.yaml"
     mixture_file.write_text("datasets:\n- {name: reach, path: reach}\n")
     mixture = load_mixture(mixture_file)
-    config = preset("nano", steps=160, batch_size=16, evaluate_windows=1)
+    config = preset("nano", steps=300, batch_size=16, evaluate_windows=1)
     train(config, mixture, tmp_path / "run", mixture_file=mixture_file, device=torch.device("cpu"))
 
     trained = load_trained(tmp_path / "run")
