@@ -24,6 +24,10 @@ EPISODES, STEPS, SIDE_PX = 40, 60, 256
 MIN_SECONDS = 1.0
 
 
+class ReaderFailed(RuntimeError):
+    """A reader's process ended with a fault: which folder, which reader, and its last words, in one line."""
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reader", description=__doc__.split("\n")[0])
     parser.add_argument("--rlds", type=Path, help="a TFDS version folder; default: a data set made for the occasion")
@@ -31,12 +35,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.add_argument("--read", choices=sorted(READERS.values()), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.rounds < 1:
+        parser.error(f"--rounds must be 1 or more, is {options.rounds}")
     if options.read:
         print(json.dumps(read_once(options.read, options.rlds)))
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        path = options.rlds or write_dataset(Path(folder))
-        result = compare(path, options.rounds)
+        try:
+            result = compare(options.rlds or write_dataset(Path(folder)), options.rounds)
+        except ReaderFailed as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     print(json.dumps(result, indent=1) if options.json else table(result))
     return 0
 
@@ -57,7 +66,7 @@ def _in_fresh_process(reader: str, path: Path) -> dict:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
-        raise RuntimeError(f"the {reader} reader failed: {done.stderr.strip()[-500:]}")
+        raise ReaderFailed(f"{path}: the {reader} reader failed: {(done.stderr.splitlines() or ['silently'])[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
