@@ -66,19 +66,21 @@ def measure(folders: list[Path], *, rounds: int, batches: int = 30) -> Result:
     cameras = [name.removeprefix("image_") for name, value in first.items() if getattr(value, "ndim", 0) == 5]
     size = tuple(first[f"image_{cameras[0]}"].shape[2:4])
     dataset = StreamDataset(mixture, batch_size=BATCH_SIZE, chunk=CHUNK)
-    workers = iter(torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=WORKERS))
+    data_loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=WORKERS)
     images = _images(mixture, cameras[0])
     buffer = np.empty((BATCH_SIZE * len(cameras), *size, 3), np.uint8)
     ways: dict[str, Callable[[], float]] = {
         "ceiling": lambda: _ceiling_rate(images, buffer, batches),
         "loader": lambda: _rate(loader, PREFETCH, batches),
-        "dataloader": lambda: _rate(workers, 2 * WORKERS, batches),
+        "dataloader": lambda: _rate(iter(data_loader), 2 * WORKERS, batches),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    with loader:
-        for _ in range(rounds):
-            for name, way in ways.items():
-                rates[name].append(way())
+    for _ in range(rounds):
+        for name, way in ways.items():
+            # Making batches ahead must not go on into the turn of the next way. Workers end with their iterator.
+            loader.close()
+            rates[name].append(way())
+    loader.close()
     return Result(
         cores=usable_cores(),
         cameras=len(cameras),
@@ -122,7 +124,7 @@ def _ceiling_rate(images: list[memoryview], buffer: np.ndarray, batches: int) ->
 
 
 def _rate(source: Iterator[dict], made_ahead: int, batches: int) -> float:
-    """Samples per second, after the batches that were made while other ways had their turn."""
+    """Samples per second, after as many batches as are made ahead: by then all threads or workers are at it."""
     for _ in range(made_ahead):
         next(source)
     started = time.perf_counter()

@@ -13,7 +13,11 @@ def read_and_convert(
     read_episode: Callable[[Any], SourceEpisode], spec: DatasetSpec, key: Any
 ) -> tuple[str, Episode | DataError]:
     """str(key) and the episode. A data fault is a result, to be counted; any other exception is a bug and is raised."""
+    name = str(key).encode("utf-8", "backslashreplace").decode()
+    if name != str(key):
+        reason = "its path is not UTF-8, which no RLDS file can hold; rename it"
+        return name, DataError(reason, dataset=spec.name, episode=name, field="path")
     try:
-        return str(key), apply_spec(read_episode(key), spec)
+        return name, apply_spec(read_episode(key), spec)
     except DataError as error:
-        return str(key), DataError(error.reason, dataset=spec.name, episode=error.episode, field=error.field)
+        return name, DataError(error.reason, dataset=spec.name, episode=error.episode, field=error.field)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
+from tqdm import tqdm
 
 from builders.conversion import read_and_convert
 from builders.examples import episode_to_example
@@ -34,8 +35,9 @@ class BuildStopped(SystemExit):
     def __init__(self, message: str):
         super().__init__(message)
         self.code = 2
-        # An interpreter that exits with a number prints nothing, and nobody above catches this to print it.
-        print(message, file=sys.stderr)
+        # An interpreter that exits with a number prints nothing, and nobody above catches this to print it. Through
+        # tqdm, because TFDS's progress bars, when they close, wipe the line where they stood.
+        tqdm.write(message, file=sys.stderr)
 
 
 @dataclasses.dataclass

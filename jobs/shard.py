@@ -36,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     options, beam_options = parser.parse_known_args(argv)
     try:
         _refuse_misspelt(beam_options, parser)
+        if not 0 <= options.max_bad_ratio <= 1:
+            raise StreamError(f"--max_bad_ratio {options.max_bad_ratio}: must be 0 to 1")
         out = OutputFolder(options.out)
         shard_options = ShardOptions(
             images=parse_images_option(options.images), shard_mb=options.shard_mb, splits=tuple(options.split)

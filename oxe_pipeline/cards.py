@@ -81,7 +81,10 @@ def _slots(title: str, channels: list[Channel], manifest: Manifest | None, vecto
             rows.append(
                 (name, f"`{channel.source}`", channel.kind, channel.unit, slot_unit(name), channel.frame, *shown)
             )
-    head = ("slot", "source", "kind", "source unit", "slot unit", "frame", "mean", "std", "min", "q01", "q99", "max")
+    head = (
+        *("slot", "source", "kind", "unit after operations", "slot unit", "frame"),
+        *("mean", "std", "min", "q01", "q99", "max"),
+    )
     return f"## {title}\n\n" + _table(head, rows)
 
 

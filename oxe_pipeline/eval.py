@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from oxe_pipeline.train import INSTALL_HINT
+from oxe_pipeline.train import DEVICES, INSTALL_HINT, find_device
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="run folder of oxe_pipeline.train, or one of its checkpoints")
     parser.add_argument("--mixture", type=Path, help="mixture file, where the run's own has moved")
     parser.add_argument("--max-windows", type=int, help="evenly spread windows per data set (default: all)")
-    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     arguments = parser.parse_args(argv)
     try:
@@ -28,12 +28,11 @@ def main(argv: list[str] | None = None) -> int:
     from oxe_pipeline.mixture.mixture import load_mixture
 
     try:
-        trained = load_trained(arguments.run, device=arguments.device)
+        trained = load_trained(arguments.run, device=find_device(arguments.device))
         mixture = load_mixture(arguments.mixture or trained.mixture_file)
-        normalizers = {name: vectors["action"] for name, vectors in trained.normalizers.items()}
         if trained.config.cpu_threads:
             torch.set_num_threads(trained.config.cpu_threads)
-        results = evaluate(trained.model, mixture, normalizers, max_windows=arguments.max_windows)
+        results = evaluate(trained.model, mixture, trained.normalizers, max_windows=arguments.max_windows)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

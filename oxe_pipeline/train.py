@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import torch
+
     from oxe_pipeline.mixture.mixture import Mixture
     from oxe_pipeline.vla.checkpoint import Checkpoint
     from oxe_pipeline.vla.distributed import World
     from oxe_pipeline.vla.presets import TrainConfig
 
 INSTALL_HINT = "training needs torch and safetensors: pip install 'oxe-pipeline[train]'"
-
+DEVICES = ("auto", "cpu", "cuda")
 
 SETTLED = ("batch_size", "micro_batches", "chunk", "history", "learning_rate", "seed", "precision")
 CHANGEABLE = ("steps", "checkpoint_every", "evaluate_every")
@@ -49,7 +51,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of the initial weights; the order of samples has the mixture's seed")
     parser.add_argument("--checkpoint-every", type=int, metavar="STEPS")
     parser.add_argument("--evaluate-every", type=int, metavar="STEPS", help="0: only after the last step")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--precision", choices=("fp32", "bf16"))
     return parser.parse_args(argv)
 
@@ -60,8 +62,14 @@ def run(arguments: argparse.Namespace, environment: dict[str, str]) -> None:
     from oxe_pipeline.vla.train_loop import train
 
     world = World.from_environment(environment)
-    device = _device(arguments.device, world)
+    device = find_device(arguments.device, world.local_rank)
     start = _resumed(arguments) if arguments.resume else _fresh(arguments, world)
+    smallest_part = start.config.batch_size // world.size
+    if smallest_part < start.config.micro_batches:
+        raise UsageError(
+            f"batch_size {start.config.batch_size} gives one of {world.size} ranks {smallest_part} samples, fewer than "
+            f"micro_batches {start.config.micro_batches}; use a larger batch, or fewer micro-batches or ranks"
+        )
     arguments.out.mkdir(parents=True, exist_ok=True)
     with _progress(start.config.steps, start.checkpoint.step if start.checkpoint else 0, shown=world.leads) as on_step:
         train(
@@ -124,14 +132,15 @@ def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, A
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
-def _device(choice: str, world: "World"):
+def find_device(choice: str, local_rank: int = 0) -> "torch.device":
+    """The torch device that --device auto, cpu or cuda stands for here; UsageError for cuda where there is none."""
     import torch
 
     if choice == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu")
     if choice == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", world.local_rank)
+    return torch.device("cuda", local_rank)
 
 
 @contextmanager

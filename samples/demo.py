@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=300, help="training steps (default: 300)")
     arguments = parser.parse_args(argv)
     out, console = arguments.out.resolve(), Console()
-    if out.exists() and any(out.iterdir()) and not (out / ".demo").exists():
+    if out.exists() and not (out / ".demo").exists() and (not out.is_dir() or any(out.iterdir())):
         print(f"error: {out} is not empty and not an earlier demo; name another folder with --out", file=sys.stderr)
         return 2
     shutil.rmtree(out, ignore_errors=True)

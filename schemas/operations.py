@@ -5,7 +5,7 @@ The published OXE transforms, some eighty functions, reduce to these. An operati
 the key `op`, e.g. `{op: rotation, from: euler_xyz, to: rotation_vector}`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -154,3 +154,8 @@ class ShiftObservations(Model):
 EpisodeOperation = Annotated[
     DropFirst | DropLast | KeepEvery | ActionFromState | TargetToDelta | ShiftObservations, Field(discriminator="op")
 ]
+
+OPERATIONS: tuple[type[Model], ...] = tuple(
+    model for union in (ColumnOperation, EpisodeOperation) for model in get_args(get_args(union)[0])
+)
+"""The model of every operation."""

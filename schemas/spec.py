@@ -17,7 +17,7 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from schemas.operations import ActionFromState, ColumnOperation, EpisodeOperation, Model, TargetToDelta
+from schemas.operations import OPERATIONS, ActionFromState, ColumnOperation, EpisodeOperation, Model, TargetToDelta
 from schemas.slots import ACTION_GROUPS, ACTION_NAMES, CAMERAS, STATE_GROUPS, STATE_NAMES
 
 DATASETS_FOLDER = Path(__file__).parent / "datasets"
@@ -41,6 +41,7 @@ class Channel(Model):
     kind: Literal["delta", "absolute", "velocity"] = "absolute"
     """What a value of an action means; states are always absolute."""
     unit: str = "source"
+    """Of the values after `ops`; "source" where nobody states the source's."""
     frame: str = "source"
 
     @field_validator("source")
@@ -93,8 +94,8 @@ class Success(Model):
 
 
 class Split(Model):
-    names: dict[str, str] = Field(default={"train": "train", "val": "val", "test": "test"})
-    """The source's split names to ours (train, val, test)."""
+    names: dict[str, Literal["train", "val", "test"]] = Field(default={"train": "train", "val": "val", "test": "test"})
+    """The source's split names to ours."""
     val_share: float = Field(default=0.05, ge=0, lt=1)
     """Held out by a hash of the episode id where the source has no val or test split of its own."""
     group_by: str = ""
@@ -113,7 +114,7 @@ class DatasetSpec(Model):
     lab: str
     robot: str
     arms: Literal[1, 2] = 1
-    control_hz: float = Field(gt=0)
+    control_hz: float = Field(gt=0, allow_inf_nan=False)
     """Rate of the source's steps; an operation that drops steps divides it."""
     licence: str
     citation: str
@@ -245,7 +246,9 @@ def load_spec_file(path: str | Path) -> DatasetSpec:
     """The spec in a YAML file. Raises SpecError with file, key, value and nearest known key."""
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read as text ({error}); give a YAML file") from None
     except yaml.YAMLError as error:
         raise SpecError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -260,16 +263,26 @@ def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     where = ".".join(str(part) for part in fault["loc"]) or "spec"
     if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key{nearest(str(fault['loc'][-1]), _all_keys())}"
+        known = _operation_keys() if {"ops", "episode_ops"} & set(fault["loc"]) else _spec_keys()
+        return f"{where}: unknown key{nearest(str(fault['loc'][-1]), known)}"
     value = fault["input"]
     shown = f" (value: {value!r})" if not isinstance(value, dict | list) else ""
     return f"{where}: {fault['msg'].removeprefix('Value error, ')}{shown}"
 
 
 @cache
-def _all_keys() -> tuple[str, ...]:
-    models = (DatasetSpec, Channel, Camera, Language, Success, Split)
-    return tuple(sorted({key for model in models for key in model.model_fields}))
+def _spec_keys() -> tuple[str, ...]:
+    return _keys_of(DatasetSpec, Channel, Camera, Language, Success, Split)
+
+
+@cache
+def _operation_keys() -> tuple[str, ...]:
+    return _keys_of(*OPERATIONS)
+
+
+def _keys_of(*models: type[Model]) -> tuple[str, ...]:
+    """As a YAML file spells them."""
+    return tuple(sorted({field.alias or key for model in models for key, field in model.model_fields.items()}))
 
 
 def spec_names() -> list[str]:

@@ -204,7 +204,12 @@ def _success(source: SourceEpisode, spec: DatasetSpec) -> int:
 
 def _outcome(source: SourceEpisode, spec: DatasetSpec, key: str) -> object:
     value = source.steps[key][-1] if key in source.steps else _metadata(source, spec, key)
-    return value.item() if isinstance(value, np.ndarray | np.generic) else value
+    if not isinstance(value, np.ndarray | np.generic):
+        return value
+    if value.size != 1:
+        reason = f"{value.size} values where one outcome is expected"
+        raise DataError(reason, dataset=spec.name, episode=source.key, field=key)
+    return value.item()
 
 
 def _text(value: object) -> str:
@@ -224,7 +229,7 @@ def _optional_scalar(source: SourceEpisode, spec: DatasetSpec, key: str) -> np.n
 def _ends_in_terminal(source: SourceEpisode) -> bool:
     """RLDS: the last step's is_terminal; a source that does not say is taken to end its task."""
     flags = source.steps.get("is_terminal")
-    return True if flags is None else bool(np.asarray(flags[-1]).item())
+    return True if flags is None else bool(np.all(flags[-1]))
 
 
 def _named_fault(source: SourceEpisode, spec: DatasetSpec, field: str, function, *arguments):

@@ -141,7 +141,9 @@ def _has_late_cameras(path: str) -> bool:
             try:
                 return datetime.date(int(match[1]), int(match[2]), int(match[3])) < LATE_CAMERAS_BEFORE
             except ValueError:
-                raise DataError(f"folder {part} is no date, so its alignment is not known", episode=path, field="path") from None
+                raise DataError(
+                    f"folder {part} is no date, so its alignment is not known", episode=path, field="path"
+                ) from None
     return False
 
 

@@ -69,7 +69,11 @@ def read_features(path: str | Path) -> Features:
         raise RldsError(f"{path}: not in the layout of TFDS 4.4 or newer; write the data set again with a newer TFDS")
     leaves: list[Leaf] = []
     skipped: list[str] = []
-    _collect(node, (), (), leaves, skipped)
+    try:
+        _collect(node, (), (), leaves, skipped)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RldsError(f"{path}: not as TFDS writes it ({reason}); copy the file again") from None
     features = Features(leaves=tuple(leaves), skipped=tuple(skipped))
     if not any(leaf.sequences for leaf in features.step_leaves().values()):
         raise RldsError(f"{path}: no `steps` data set in it, so it is not RLDS; choose an RLDS data set")

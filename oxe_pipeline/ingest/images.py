@@ -28,6 +28,8 @@ def encoded_frames(column: np.ndarray | list[bytes], camera: Camera) -> list[byt
             raise ValueError(f"pixels must be uint8 [T, H, W, 3], are {column.dtype} {list(column.shape)}")
         return [encode(_upright(pixels, camera), png=camera.encode == "png") for pixels in column]
     if camera.colour == "rgb" and camera.flip == "none":
+        for step, frame in enumerate(column):
+            _require_bytes(frame, f"step {step}: ")
         return list(column)
     return [_reencoded(frame, camera, step) for step, frame in enumerate(column)]
 
@@ -45,6 +47,7 @@ def is_black(column: np.ndarray | list[bytes]) -> bool:
 
 def decode(data: bytes) -> np.ndarray:
     """Encoded JPEG or PNG -> uint8 [H, W, 3] RGB. Raises ValueError when it does not decode."""
+    _require_bytes(data)
     if is_jpeg(data):
         import simplejpeg
 
@@ -71,6 +74,11 @@ def encode(pixels: np.ndarray, *, png: bool) -> bytes:
 
     contiguous = np.ascontiguousarray(pixels)
     return simplejpeg.encode_jpeg(contiguous, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="444")
+
+
+def _require_bytes(frame: object, where: str = "") -> None:
+    if not isinstance(frame, bytes):
+        raise ValueError(f"{where}an encoded image must be bytes, is {type(frame).__name__}")
 
 
 def _reencoded(frame: bytes, camera: Camera, step: int) -> bytes:

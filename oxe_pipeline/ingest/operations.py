@@ -43,21 +43,21 @@ def binarize_gripper(values: np.ndarray, *, open_above: float, closed_below: flo
     """[T, k] continuous -> [T, k] of 1 (open) and 0 (closed).
 
     A value between the thresholds takes the state reached afterwards; a tail that never settles takes the raw last
-    value, as published.
+    value, as published. A NaN stays one, so that the checks meet it.
     """
     result = np.empty_like(values, dtype=np.float64)
     state = np.array(values[-1], np.float64)
     for step in range(len(values) - 1, -1, -1):
         state = np.where(values[step] > open_above, 1.0, np.where(values[step] < closed_below, 0.0, state))
         result[step] = state
-    return result
+    return np.where(np.isnan(values), np.nan, result)
 
 
 def gripper_relative_to_absolute(values: np.ndarray, *, threshold: float) -> np.ndarray:
     """[T, k] commands, above `threshold` close, below its negative open, between keep -> [T, k], 1 open or 0 closed.
 
     Before the first command the gripper is taken to be in the opposite state (the first command is not redundant);
-    without any command it is open. This is RT-1's rule.
+    without any command it is open. This is RT-1's rule. A NaN stays one.
     """
     commands = np.where(values < -threshold, 1.0, np.where(values > threshold, -1.0, 0.0))
     first = np.argmax(commands != 0, axis=0)
@@ -67,7 +67,7 @@ def gripper_relative_to_absolute(values: np.ndarray, *, threshold: float) -> np.
     for step in range(len(commands)):
         state = np.where(commands[step] == 0, state, commands[step])
         result[step] = state
-    return result / 2 + 0.5
+    return np.where(np.isnan(values), np.nan, result / 2 + 0.5)
 
 
 def decode_zlib(values, *, width: int) -> np.ndarray:

@@ -76,7 +76,10 @@ def _read_parquet(path: Path) -> Iterator[bytes]:
     import pyarrow.parquet as pq
 
     try:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=PARQUET_BATCH, columns=["data"]):
+        content = pq.ParquetFile(path)
+        if "data" not in content.schema_arrow.names:
+            raise _damage(path, 0, "not a Parquet file that TFDS wrote (it has no column `data`)")
+        for batch in content.iter_batches(batch_size=PARQUET_BATCH, columns=["data"]):
             for value in batch.column(0):
                 yield value.as_py()
     except (pa.ArrowInvalid, OSError) as error:

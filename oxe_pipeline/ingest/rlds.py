@@ -56,9 +56,13 @@ class RldsDirectory:
         self.config: str = self._info.get("configName", "")
         self.version: str = self._info.get("version", "")
         self.features: Features = read_features(self.path / FEATURES)
-        self.splits: dict[str, SplitFiles] = {
-            split["name"]: self._split_files(split) for split in self._info.get("splits", [])
-        }
+        try:
+            self.splits: dict[str, SplitFiles] = {
+                split["name"]: self._split_files(split) for split in self._info.get("splits", [])
+            }
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise RldsError(f"{self.path / INFO}: not as TFDS writes it ({reason}); copy the file again") from None
 
     @cached_property
     def metadata(self) -> dict:
@@ -72,7 +76,10 @@ class RldsDirectory:
         return is_unified(self.features)
 
     def _split_files(self, split: dict) -> SplitFiles:
-        lengths = [int(length) for length in split.get("shardLengths", [])]
+        try:
+            lengths = [int(length) for length in split.get("shardLengths", [])]
+        except ValueError as error:
+            raise RldsError(f"{self.path / INFO}: shardLengths: {error}; copy the file again") from None
         suffix = self._info.get("fileFormat") or "tfrecord"
         if suffix not in FILE_FORMATS:
             raise RldsError(

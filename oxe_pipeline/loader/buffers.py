@@ -22,7 +22,8 @@ class BufferPool:
         self._keep = keep
         self._pin_memory = pin_memory
         self._free: dict[tuple[int, ...], list[np.ndarray]] = {}
-        self._lock = threading.Lock()
+        # Re-entrant: the collector may run while it is held, and give back an array in the same thread.
+        self._lock = threading.RLock()
 
     def take(self, shape: tuple[int, ...]):
         """A uint8 torch tensor of `shape`."""

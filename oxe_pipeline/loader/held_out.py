@@ -15,8 +15,10 @@ def held_out_samples(mixture: Mixture, split: str, max_windows_per_dataset: int 
     """All windows of `split`, in the order of data set, episode and step; `g` counts them from 0.
 
     With `max_windows_per_dataset` that many of each data set, spread evenly over its windows, the same every time.
-    Raises ValueError when no data set has an episode in the split.
+    Raises ValueError when no data set has an episode in the split, or for a limit below 1.
     """
+    if max_windows_per_dataset is not None and max_windows_per_dataset < 1:
+        raise ValueError(f"the windows per data set must be limited to 1 or more, not to {max_windows_per_dataset}")
     episodes = [dataset.stream.episodes for dataset in mixture.datasets]
     index = WindowIndex([table.length for table in episodes], [table.split_is(split) for table in episodes])
     chosen = [_spread(int(windows), max_windows_per_dataset) for windows in index.windows_per_dataset]

@@ -53,8 +53,12 @@ class ImageReader:
             return True
         except ImageError as error:
             if self._on_corrupt == "error" or isinstance(error, ImageSizeError):
+                remedy = (
+                    f"; `python -m oxe_pipeline.verify {stream.path}` names damaged files, "
+                    "make_loader(on_corrupt='substitute') goes on without the image"
+                )
                 raise DataError(
-                    str(error) if isinstance(error, ImageSizeError) else f"{error}; on_corrupt='substitute' goes on",
+                    str(error) if isinstance(error, ImageSizeError) else f"{error}{remedy}",
                     dataset=name,
                     episode=stream.episodes.source_path(episode) or stream.episodes.episode_id(episode),
                     field=f"camera {camera}, step {step}",

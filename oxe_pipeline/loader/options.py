@@ -43,7 +43,7 @@ class BatchOptions:
                 raise ValueError(f"{name} must be a whole number of 1 or more, is {getattr(self, name)!r}")
         if self.chunk_s is not None and not self.chunk_s > 0:
             raise ValueError(f"chunk_s must be a time above 0 seconds or None, is {self.chunk_s!r}")
-        if self.image_size is not None and (len(self.size) != 2 or min(self.size) < 1):
+        if self.size and (len(self.size) != 2 or not all(isinstance(px, int) and px >= 1 for px in self.size)):
             raise ValueError(f"image_size must be pixels, (height, width) or None, is {self.image_size!r}")
         for camera in self.cameras or ():
             if camera not in CAMERAS:

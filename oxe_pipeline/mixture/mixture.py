@@ -155,9 +155,11 @@ class Mixture:
         saved, g = Schedule.from_state(state["schedule"]), int(state["g"])
         if self.schedule.agrees_before(saved, g):
             return self._with(self.schedule, state["seed"])
-        if self.schedule.weights_at_end() == saved.weights_at_end():
-            return self._with(saved, state["seed"])
-        return self._with(saved.reweighted(g, self.schedule.weights_at_end()), state["seed"])
+        changes = self.schedule.weights_from(g)
+        if changes != saved.weights_from(g):
+            for start, weights in changes.items():
+                saved = saved.reweighted(start, weights)
+        return self._with(saved, state["seed"])
 
     def _check_data(self, state: Mapping) -> None:
         missing = {"g", "seed", "schedule", "order_version", "split", "identity", "datasets"} - set(state)

@@ -110,9 +110,15 @@ class Schedule:
         plan = self.plans[number]
         return dict(zip(self.names, (plan.count_of_dataset / plan.period).tolist(), strict=True))
 
-    def weights_at_end(self) -> dict[str, int]:
-        """Data set to its whole-number weight in the last segment; those at 0 are left out."""
-        return {name: count for name, count in _by_name(self.names, self.segments[-1].counts).items() if count}
+    def weights_from(self, g: int) -> dict[int, dict[str, int]]:
+        """{sample number: {data set: whole-number weight}} from `g` on (rounded up to a block), that number first.
+
+        Data sets at 0 are left out.
+        """
+        start = block_start(g)
+        reached = [segment for segment in self.state() if segment["start"] <= start][-1]
+        later = {segment["start"]: segment["counts"] for segment in self.state() if segment["start"] > start}
+        return {start: reached["counts"], **later}
 
     def agrees_before(self, other: "Schedule", g: int) -> bool:
         """Whether both schedules give the same samples below `g`."""
@@ -132,9 +138,6 @@ class Schedule:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Schedule) and self.state() == other.state()
-
-    def __hash__(self) -> int:
-        return hash((self.names, self.segments))
 
 
 def block_start(g: int) -> int:

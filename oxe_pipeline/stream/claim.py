@@ -28,6 +28,8 @@ def claim_output(plan: Plan, out: OutputFolder, *, overwrite: bool) -> Manifest 
     Raises StreamError, having changed nothing, for a folder that holds something else, or the output of a job with
     other input or options unless `overwrite` is given.
     """
+    if out.local and out.local.exists() and not out.local.is_dir():
+        raise StreamError(f"{out}: is a file; choose another --out")
     names = out.names()
     if MANIFEST in names:
         manifest = read_output_manifest(out)

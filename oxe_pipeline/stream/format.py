@@ -225,6 +225,9 @@ def camera_bits(cameras) -> int:
 
 
 def fixed_size_list(array: np.ndarray) -> pa.Array:
-    """float32 [N, width] as an Arrow fixed-size list, without a copy."""
+    """float32 [N, width] as an Arrow fixed-size list, without a copy. A vector that the data set lacks, of width 0,
+    becomes N nulls: Arrow has no list of no values."""
+    if array.shape[1] == 0:
+        return pa.nulls(len(array))
     flat = pa.array(np.ascontiguousarray(array, np.float32).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, array.shape[1])

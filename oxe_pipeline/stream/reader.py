@@ -138,7 +138,10 @@ def _map_batch(path: Path) -> pa.RecordBatch:
         ) from None
 
 
-def _matrix(column: pa.FixedSizeListArray) -> np.ndarray:
+def _matrix(column: pa.Array) -> np.ndarray:
+    """Inverse of format.fixed_size_list: float32 [N, width], a view."""
+    if pa.types.is_null(column.type):
+        return np.empty((len(column), 0), np.float32)
     width = column.type.list_size
     return column.values.to_numpy().reshape(len(column), width)
 

@@ -6,6 +6,7 @@ predictions pass through the Normalizer's inverse. Errors are open loop: they ra
 success rates.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -124,7 +125,7 @@ def action_units(dataset: MixtureDataset) -> dict[str, str]:
 def evaluate(
     model: VLA,
     mixture: Mixture,
-    normalizers: dict[str, Normalizer],
+    normalizers: Mapping[str, Mapping[str, Normalizer]],
     *,
     split: str = "val",
     max_windows: int | None = None,
@@ -132,19 +133,20 @@ def evaluate(
     """One result per data set of the mixture, in its order; windows of the split, each once, `max_windows` per data
     set.
 
-    `normalizers` maps each data set to the action Normalizer the model was trained with. Raises ValueError for a data
-    set without one, or whose stream's statistics are no longer those: its inputs would be scaled otherwise than in
-    training. The model is left in the mode it was in.
+    `normalizers` maps each data set to the Normalizers of "action" and "state" that the model was trained with. Raises
+    ValueError for a data set without them, or whose stream's statistics are no longer those: its inputs would be scaled
+    otherwise than in training. The model is left in the mode it was in.
     """
     for dataset in mixture.datasets:
         if dataset.name not in normalizers:
             raise ValueError(f"data set {dataset.name} was not trained on; there are {', '.join(sorted(normalizers))}")
-        if stream_normalizer(dataset.stream, "action").to_dict() != normalizers[dataset.name].to_dict():
-            raise ValueError(
-                f"data set {dataset.name}: the statistics of {dataset.stream.path} differ from those of the training "
-                "run; evaluate on the stream it was trained on"
-            )
-    sums = [_Sums(dataset, normalizers[dataset.name]) for dataset in mixture.datasets]
+        for vector, normalizer in normalizers[dataset.name].items():
+            if stream_normalizer(dataset.stream, vector).to_dict() != normalizer.to_dict():
+                raise ValueError(
+                    f"data set {dataset.name}: the {vector} statistics of {dataset.stream.path} differ from those of "
+                    "the training run; evaluate on the stream it was trained on"
+                )
+    sums = [_Sums(dataset, normalizers[dataset.name]["action"]) for dataset in mixture.datasets]
     if not any(dataset.stream.episodes.split_is(split).any() for dataset in mixture.datasets):
         return [entry.result() for entry in sums]
     loader = make_eval_loader(

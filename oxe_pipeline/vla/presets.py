@@ -51,10 +51,18 @@ class TrainConfig:
     keep_checkpoints: int = 2
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "micro_batches", "checkpoint_every", "keep_checkpoints"):
+        at_least_1 = (
+            "steps",
+            "batch_size",
+            "micro_batches",
+            "evaluate_windows",
+            "checkpoint_every",
+            "keep_checkpoints",
+        )
+        for name in at_least_1:
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a whole number of 1 or more, is {getattr(self, name)!r}")
-        for name in ("evaluate_every", "evaluate_windows", "warmup_steps", "weight_decay", "seed", "cpu_threads"):
+        for name in ("evaluate_every", "warmup_steps", "weight_decay", "seed", "cpu_threads"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, is {getattr(self, name)!r}")
         for name in ("learning_rate", "clip_norm"):

@@ -71,13 +71,16 @@ def train(
         rank=world.rank,
         world_size=world.size,
     )
-    action_normalizers = {entry.name: stream_normalizer(entry.stream, "action") for entry in mixture.datasets}
+    normalizers = {
+        entry.name: {vector: stream_normalizer(entry.stream, vector) for vector in ("action", "state")}
+        for entry in mixture.datasets
+    }
     constant_state = {
         "config": config_to_record(config),
         "mixture": {"file": str(mixture_file.resolve()), "identity": mixture.identity},
         "normalizers": {
-            entry.name: {v: stream_normalizer(entry.stream, v).to_dict() for v in ("action", "state")}
-            for entry in mixture.datasets
+            dataset: {vector: normalizer.to_dict() for vector, normalizer in vectors.items()}
+            for dataset, vectors in normalizers.items()
         },
         "num_parameters": model.num_parameters,
         "device": str(device),
@@ -142,7 +145,7 @@ def train(
 
             last = step == config.steps
             if world.leads and (last or (config.evaluate_every and step % config.evaluate_every == 0)):
-                results = evaluate(acting, mixture, action_normalizers, max_windows=config.evaluate_windows)
+                results = evaluate(acting, mixture, normalizers, max_windows=config.evaluate_windows)
                 log.write({"step": step, "held_out": training_record(results)})
             if world.leads and (last or step % config.checkpoint_every == 0):
                 training = {

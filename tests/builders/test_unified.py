@@ -1,15 +1,19 @@
 """The base builder with a toy lab: what it writes, what it sets aside, when it stops. Read back with plain TFDS."""
 
 import json
+import sys
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
+from builders.conversion import read_and_convert  # noqa: E402
 from builders.examples import episode_to_example  # noqa: E402
 from builders.unified import BuildStopped, UnifiedBuilder, UnifiedConfig  # noqa: E402
+from oxe_pipeline.episode import DataError  # noqa: E402
 from oxe_pipeline.ingest.apply_spec import apply_spec  # noqa: E402
 from oxe_pipeline.ingest.rlds import RldsDirectory  # noqa: E402
 from schemas.rlds import ABSENT_IMAGE  # noqa: E402
@@ -151,6 +155,18 @@ def test_an_empty_raw_folder_stops_the_build_with_one_line(tmp_path):
     with pytest.raises(BuildStopped) as caught:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=tmp_path / "raw"))
     assert "--manual_dir is missing, empty or not a folder. Anything." in str(caught.value)
+
+
+def test_the_one_line_is_not_wiped_out_by_progress_bars(capsys):
+    with tqdm(total=2, file=sys.stderr):
+        BuildStopped("error: toy: stopped")
+    assert "\rerror: toy: stopped\n" in capsys.readouterr().err
+
+
+def test_a_path_that_is_not_utf_8_is_set_aside():
+    name, fault = read_and_convert(toy_lab.read_toy_episode, toy_lab.SPEC, "caf\udce9/traj0")
+    assert name == "caf\\udce9/traj0" and isinstance(fault, DataError)
+    assert str(fault) == f"toy: episode {name}: path: its path is not UTF-8, which no RLDS file can hold; rename it"
 
 
 def test_nothing_is_read_beyond_the_limit_of_examples(build):

@@ -75,6 +75,7 @@ def test_slots_masks_raw_vectors_and_metadata_are_filled():
         ({"action": [b"a"] * STEPS}, "action: is not numeric"),
         ({"image": [b"\xff\xd8junk"] * STEPS}, "images.primary.: step 0: .*JPEG"),
         ({"image": np.zeros((STEPS, 16, 16), np.uint8)}, "image: pixels must be uint8"),
+        ({"image": ["a file name"] * STEPS}, "image: step 0: an encoded image must be bytes, is str"),
     ],
 )
 def test_a_fault_names_data_set_episode_and_field(change, message):
@@ -209,6 +210,11 @@ def test_success_is_read_from_metadata(value, expected):
     source = make_source()
     source.metadata = {"success": value}
     assert apply_spec(source, make_spec(success={"source": "success"})).success == expected
+
+
+def test_an_outcome_of_several_values_is_a_data_error():
+    spec = make_spec(success={"source": "done"})
+    assert "done: 2 values where one outcome is expected" in fault(make_source(done=np.zeros((STEPS, 2))), spec)
 
 
 def test_reward_discount_and_the_end_come_from_the_source_where_it_has_them():

@@ -35,7 +35,7 @@ def write_episode(
     # What a ROS recorder writes: a class that is not installed. Reading it would fail, so it must not be read.
     (folder / "agent_data.pkl").write_bytes(b"csensor_msgs.msg\nCameraInfo\n.")
     if lang is not None:
-        (folder / "lang.txt").write_text(lang)
+        (folder / "lang.txt").write_bytes(lang)
     return folder
 
 
@@ -96,11 +96,24 @@ def test_before_the_cameras_were_in_time_observations_move_one_step_earlier(tmp_
 
 @pytest.mark.parametrize(
     ("text", "labels"),
-    [(None, []), ("", []), ("open it\n\npull\nconfidence: 1\n", ["open it", "", "pull", "confidence: 1"])],
+    [
+        (None, []),
+        (b"", []),
+        (b"open it\n\npull\nconfidence: 1\n", [b"open it", b"", b"pull", b"confidence: 1"]),
+        ("Tür zu\n".encode(), ["Tür zu".encode()]),
+        ("Tür zu\n".encode("latin-1"), [b"T\xfcr zu"]),
+    ],
 )
 def test_every_line_of_lang_txt_is_passed_on_untouched(tmp_path, text, labels):
     write_episode(tmp_path / "traj0", lang=text)
     assert read_episode("traj0", root=tmp_path).metadata["language_instruction"] == labels
+
+
+def test_a_dated_folder_that_is_no_date_leaves_the_alignment_unknown(tmp_path):
+    path = "kitchen/2021-13-45_10-00-00/raw/traj_group0/traj0"
+    write_episode(tmp_path / path)
+    with pytest.raises(DataError, match=r"folder 2021-13-45_10-00-00 is no date"):
+        read_episode(path, root=tmp_path)
 
 
 def remove(name):
@@ -143,7 +156,7 @@ def link_out(name):
     ],
 )
 def test_a_damaged_episode_is_a_one_line_data_error_that_names_episode_and_file(tmp_path, spoil, message):
-    spoil(write_episode(tmp_path / "raw" / "traj0", lang="open it\n"))
+    spoil(write_episode(tmp_path / "raw" / "traj0", lang=b"open it\n"))
     with pytest.raises(DataError, match=message) as caught:
         read_episode("traj0", root=tmp_path / "raw")
     assert "\n" not in str(caught.value) and "traj0" in str(caught.value)
@@ -166,7 +179,7 @@ def test_the_real_episode_reads_with_its_bytes_and_its_one_action_less(real_data
         ["observation/state", "action", *(f"observation/image_{camera}" for camera in range(4))], 107
     )
     assert episode.steps["observation/image_0"][100] == (root / "traj3/images0/im_100.jpg").read_bytes()
-    assert episode.metadata["language_instruction"] == ["open the drawer and put the purple thing in it"]
+    assert episode.metadata["language_instruction"] == [b"open the drawer and put the purple thing in it"]
     # The commanded displacement and the one achieved by the next step go the same way.
     moved = np.diff(episode.steps["observation/state"][:, :3], axis=0)
     assert np.corrcoef(moved.ravel(), episode.steps["action"][:-1, :3].ravel())[0, 1] > 0.5

@@ -71,6 +71,11 @@ def test_relative_gripper_agrees_with_looking_back_from_each_step(signal):
         assert got[step] == (past[-1] if past else 1.0 if first is None else 1.0 - first)
 
 
+@pytest.mark.parametrize("op", ["binarize_gripper", "gripper_relative_to_absolute"])
+def test_a_gripper_that_is_not_a_number_stays_so_for_the_checks_to_find(op):
+    assert np.isnan(run([1, np.nan, -1], op=op)[:, 0]).tolist() == [False, True, False]
+
+
 def test_gripper_width_adds_both_fingers_whatever_their_sign():
     got = run([[0.04, -0.04], [0.0, 0.0], [0.02, -0.02], [0.05, -0.05]], op="gripper_width", open_width=0.08)
     np.testing.assert_allclose(got[:, 0], [1, 0, 0.5, 1])

@@ -3,6 +3,8 @@
 import re
 import struct
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,3 +93,10 @@ def test_a_file_that_is_not_of_its_kind_is_refused(tmp_path, suffix):
     with pytest.raises(DataError, match=re.escape(path.name)) as caught:
         list(read_records(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_parquet_file_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "a.parquet-00000-of-00001"
+    pq.write_table(pa.table({"price": [1.0, 2.0]}), path)
+    with pytest.raises(DataError, match="it has no column `data`"):
+        list(read_records(path))

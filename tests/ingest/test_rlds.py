@@ -142,12 +142,33 @@ def test_a_record_of_another_layout_is_refused_with_its_key(tmp_path):
         list(directory.read_source(directory.splits["train"].files[0]))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"featuresDict": {"features": {}}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"featuresDict": {"features": {}}}',
+        '{"featuresDict": {"features": {"steps": {"dataset": {}}}}}',
+    ],
+)
 def test_a_features_file_that_is_not_rlds_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "dataset_info.json").write_text('{"name": "x", "version": "1.0.0"}')
     (tmp_path / "features.json").write_text(content)
     with pytest.raises(RldsError, match=r"features\.json") as caught:
         RldsDirectory(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "splits",
+    ["[{}]", '["train"]', "3", '[{"name": "train", "shardLengths": ["many"]}]', '[{"name": 1, "shardLengths": 2}]'],
+)
+def test_damaged_split_information_is_refused_in_one_line(tmp_path, splits):
+    path = write_tfds(tmp_path, every_feature(), {"train": make_examples(episodes=1)})
+    (path / "dataset_info.json").write_text(f'{{"name": "x", "version": "1.0.0", "splits": {splits}}}')
+    with pytest.raises(RldsError, match=r"dataset_info\.json: .*; copy the file again") as caught:
+        RldsDirectory(path)
     assert "\n" not in str(caught.value)
 
 

@@ -230,11 +230,13 @@ def test_real_published_episodes_become_a_stream_through_their_spec(real_data, t
     [
         (["--images", "png"], "--images 'png'"),
         (["--shard_mb", "0"], "--shard_mb 0"),
+        (["--max_bad_ratio", "nan"], "--max_bad_ratio nan: must be 0 to 1"),
         (["--split", "trian"], "did you mean train"),
         (["--shard_bm", "3"], "did you mean --shard_mb"),
         (["--rlds", "/nowhere"], "no such folder"),
         (["--rlds", str(ROOT / "schemas")], "dataset_info.json"),
         (["--out", str(ROOT)], "not empty"),
+        (["--out", str(ROOT / "README.md")], "README.md: is a file"),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_2_before_anything_is_written(rlds, tmp_path, capsys, options, expected):

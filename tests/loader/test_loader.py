@@ -240,6 +240,8 @@ def test_held_out_windows_can_be_limited_evenly(mixture):
         ({"batch_size": 4, "on_corrupt": "skip"}, "on_corrupt"),
         ({"batch_size": 4, "start_step": -1}, "start_step"),
         ({"batch_size": 4, "image_size": 0}, "image_size"),
+        ({"batch_size": 4, "image_size": 64.0}, "image_size"),
+        ({"batch_size": 4, "image_size": (64, 64, 3)}, "image_size"),
     ],
 )
 def test_wrong_arguments_fail_before_work_starts(mixture, arguments, message):

@@ -143,6 +143,16 @@ def test_a_resume_after_a_change_of_weights_keeps_that_change(mixture):
     assert continued.samples(0, 700) == changed.samples(0, 700)
 
 
+def test_a_resume_with_a_new_schedule_takes_on_its_later_changes_too(mixture):
+    state = mixture.state_dict(100)
+    planned = mixture.reweighted(0, {"alpha": 1, "beta": 3}).reweighted(1000, {"beta": 1})
+    continued = planned.continued(state)
+    assert continued.samples(0, 128) == mixture.samples(0, 128)
+    assert continued.schedule.shares_at(128) == {"alpha": 0.25, "beta": 0.75}
+    assert continued.schedule.shares_at(1024) == {"alpha": 0, "beta": 1}
+    assert planned.continued(continued.state_dict(500)).samples(0, 1200) == continued.samples(0, 1200)
+
+
 def test_streams_that_cannot_be_opened_are_named(root, tmp_path):
     with pytest.raises(MixtureConfigError, match="data set alpha has no path"):
         load_mixture(MixtureConfig.model_validate({"datasets": [{"name": "alpha"}]}))

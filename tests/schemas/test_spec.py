@@ -32,6 +32,14 @@ def test_an_unknown_key_gets_the_nearest_name(refused):
     )
 
 
+def test_an_unknown_key_of_an_operation_gets_the_nearest_name(refused):
+    operation = {"op": "gripper_width", "open_wide": 0.08}
+    text = refused(lambda c: c["action"][2].update(ops=[operation]))
+    assert "gripper_width" in text and "open_width" in text
+    text = refused(lambda c: c["action"][2].update(ops=[{**operation, "open_width": 0.08}]))
+    assert "open_wide: unknown key; did you mean open_width" in text
+
+
 def test_a_missing_key_is_named(refused):
     assert "robot: Field required" in refused(lambda c: c.pop("robot"))
 
@@ -61,10 +69,19 @@ def test_a_source_that_does_not_parse_is_refused(refused):
     assert "does not parse" in refused(lambda c: c.update(action_raw=["action[a]"]))
 
 
-@pytest.mark.parametrize(("key", "value"), [("control_hz", 0), ("control_hz", "fast"), ("name", "Bad Name")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("control_hz", 0), ("control_hz", float("inf")), ("control_hz", "fast"), ("name", "Bad Name")],
+)
 def test_a_bad_value_is_shown(refused, key, value):
     text = refused(lambda c: c.update({key: value}))
     assert f"{key}: " in text and repr(value) in text
+
+
+def test_a_split_can_only_be_one_of_ours(refused):
+    assert "split.names.train: Input should be 'train', 'val' or 'test'" in refused(
+        lambda c: c.update(split={"names": {"train": "trian"}})
+    )
 
 
 def test_a_motion_cannot_be_computed_from_states_that_are_not_there(refused):
@@ -85,6 +102,14 @@ def test_broken_yaml_and_other_content_are_refused(tmp_path):
     path.write_text("- 1")
     with pytest.raises(SpecError, match="must hold a mapping of keys, holds list"):
         load_spec_file(path)
+
+
+def test_a_file_that_is_absent_or_no_text_is_refused(tmp_path):
+    with pytest.raises(SpecError, match=r"absent\.yaml: cannot be read as text"):
+        load_spec_file(tmp_path / "absent.yaml")
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SpecError, match=r"x\.yaml: cannot be read as text"):
+        load_spec_file(tmp_path / "x.yaml")
 
 
 def test_an_unknown_data_set_gets_the_nearest_name():

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from oxe_pipeline.episode import DataError
-from oxe_pipeline.stream.format import StreamError
+from oxe_pipeline.stream.format import VECTORS, StreamError
 from oxe_pipeline.stream.reader import open_stream
+from oxe_pipeline.stream.verify import verify_stream
 from oxe_pipeline.stream.writer import ColumnLayout, ShardWriter
 from tests.synthetic import make_episode, write_stream
 
@@ -60,6 +61,15 @@ def test_camera_bytes_are_where_the_manifest_says(tmp_path, episodes):
     place = entry.cameras["wrist"]
     expected = b"".join(image for episode in episodes[3:] for image in episode.images["wrist"])
     assert content[place.offset : place.offset + place.bytes] == expected
+
+
+def test_a_data_set_without_state_and_raw_vectors_is_a_stream_too(tmp_path):
+    episode = make_episode(0)
+    episode.state[:], episode.state_mask[:] = 0, False
+    episode.state_raw = episode.action_raw = np.empty((len(episode), 0), np.float32)
+    stream = open_stream(write_stream(tmp_path, [episode]))
+    assert [stream.vector(name, 0).shape for name in VECTORS] == [(12, 7), (12, 0), (12, 0), (12, 0)]
+    assert stream.statistics("state").summary() == {} and not verify_stream(tmp_path).faults
 
 
 def test_stream_travels_to_another_process_as_its_path(tmp_path, episodes):

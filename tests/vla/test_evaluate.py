@@ -30,7 +30,7 @@ def mixture_file(tmp_path_factory):
 
 
 def normalizers(mixture):
-    return {entry.name: stream_normalizer(entry.stream, "action") for entry in mixture.datasets}
+    return {e.name: {v: stream_normalizer(e.stream, v) for v in ("action", "state")} for e in mixture.datasets}
 
 
 class Constant(VLA):
@@ -93,9 +93,11 @@ def test_a_data_set_the_model_was_not_trained_on_is_refused(mixture_file):
     del known["none"]
     with pytest.raises(ValueError, match="none was not trained on; there are held"):
         evaluate(Constant(ModelConfig(chunk=CHUNK)), mixture, known)
-    known["none"] = replace(known["held"], scale=known["held"].scale * 2)
-    with pytest.raises(ValueError, match=r"none: the statistics of .* differ from those of the training run"):
-        evaluate(Constant(ModelConfig(chunk=CHUNK)), mixture, known)
+    for vector in ("action", "state"):
+        own = normalizers(mixture)["none"]
+        known["none"] = {**own, vector: replace(own[vector], scale=own[vector].scale * 2)}
+        with pytest.raises(ValueError, match=f"none: the {vector} statistics of .* differ from those of the training"):
+            evaluate(Constant(ModelConfig(chunk=CHUNK)), mixture, known)
 
 
 def test_the_command_prints_units_baselines_and_data_sets_without_held_out_episodes(mixture_file, tmp_path, capsys):
@@ -111,6 +113,18 @@ def test_the_command_prints_units_baselines_and_data_sets_without_held_out_episo
     shown = " ".join(capsys.readouterr().out.split())
     for words in ("none: no held-out episode", "held:", "mean action", "rad", "% right"):
         assert words in shown
+
+
+def test_the_command_refuses_windows_and_devices_that_there_are_not(mixture_file, tmp_path, capsys):
+    config = preset("nano", steps=1, batch_size=2)
+    train(config, load_mixture(mixture_file), tmp_path, mixture_file=mixture_file, device=torch.device("cpu"))
+    wrong = {"--max-windows=0": "limited to 1 or more, not to 0"}
+    if not torch.cuda.is_available():
+        wrong["--device=cuda"] = "torch finds no CUDA device here"
+    for words, message in wrong.items():
+        assert main([str(tmp_path), words]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
 def test_a_folder_without_a_run_gets_one_line(tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 import torch
 
-from oxe_pipeline.loader.scaling import stream_normalizer
 from oxe_pipeline.mixture.mixture import load_mixture
 from oxe_pipeline.vla.evaluate import evaluate
 from oxe_pipeline.vla.presets import preset
@@ -20,8 +19,7 @@ def test_nano_beats_the_mean_and_the_previous_action_on_held_out_reaching(tmp_pa
     train(config, mixture, tmp_path / "run", mixture_file=mixture_file, device=torch.device("cpu"))
 
     trained = load_trained(tmp_path / "run")
-    action_normalizers = {"reach": stream_normalizer(mixture.datasets[0].stream, "action")}
-    (result,) = evaluate(trained.model, mixture, action_normalizers)
+    (result,) = evaluate(trained.model, mixture, trained.normalizers)
     errors = result.error_of_range
     assert errors["model"] < min(errors["previous_action"], errors["mean_action"])
     gripper = next(slot for slot in result.slots if slot.name == "arm0.gripper")

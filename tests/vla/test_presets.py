@@ -28,7 +28,15 @@ def test_an_unknown_preset_gets_the_nearest_names():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"ema_decay": 1.0}, {"schedule": "linear"}]
+    "wrong",
+    [
+        {"steps": 0},
+        {"batch_size": 0},
+        {"evaluate_windows": 0},
+        {"learning_rate": 0.0},
+        {"ema_decay": 1.0},
+        {"schedule": "linear"},
+    ],
 )
 def test_values_that_do_not_hold_are_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

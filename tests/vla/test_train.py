@@ -118,6 +118,7 @@ def test_the_trainer_and_the_evaluation_never_load_tensorflow(mixture_file, tmp_
         (["--steps", "0"], "steps must be a whole number of 1 or more, is 0"),
         (["--batch-size", "-1"], "batch_size must be"),
         (["--history", "9"], "max_history 4"),
+        (["--batch-size", "4", "--micro-batches", "5"], "4 samples, fewer than micro_batches 5"),
         (["--mixture", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["--resume"], "no checkpoint"),
     ],
