@@ -2,8 +2,8 @@
 
 The graph is Create(units) -> Reshuffle -> convert -> collect -> commit. Units are input files; image bytes go from file
 to file inside one worker and never through a shuffle, so memory per worker is one output shard and the same graph runs
-on a laptop and on a cluster. Without a --runner it runs here, in several processes
-when the input is large. A stopped job goes on where it was.
+on a laptop and on a cluster. Without a --runner it runs here, in several processes when the input is large. A stopped
+job goes on where it was.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import difflib
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from jobs.progress import Progress
 from oxe_pipeline.ingest.features_json import RldsError
@@ -22,6 +23,9 @@ from oxe_pipeline.stream.images import parse_images_option
 from oxe_pipeline.stream.output_folder import OutputFolder
 from oxe_pipeline.stream.plan import Plan, ShardOptions, make_plan
 from schemas.spec import SpecError
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
 
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
 """What Beam calls DirectRunner first tries to download another runner from the internet; this one is in the package."""
@@ -40,14 +44,18 @@ def main(argv: list[str] | None = None) -> int:
             raise StreamError(f"--max_bad_ratio {options.max_bad_ratio}: must be 0 to 1")
         out = OutputFolder(options.out)
         shard_options = ShardOptions(
-            images=parse_images_option(options.images), shard_mb=options.shard_mb, splits=tuple(options.split)
+            images=parse_images_option(options.images),
+            shard_mb=options.shard_mb,
+            splits=tuple(options.split),
+            check_data=options.check_data,
         )
         plan = make_plan(options.rlds, out, shard_options, options.spec)
+        pipeline_options = checked_pipeline_options(with_local_defaults(beam_options, plan))
         manifest = claim_output(plan, out, overwrite=options.overwrite)
         if manifest is not None:
             print(f"{out}: already complete, with the same input and options; nothing to do")
         else:
-            manifest = run_job(plan, out, beam_options, options.max_bad_ratio)
+            manifest = run_job(plan, out, pipeline_options, options.max_bad_ratio)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the units that are finished", file=sys.stderr)
         return 130
@@ -58,7 +66,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run_job(plan: Plan, out: OutputFolder, beam_options: list[str], max_bad_ratio: float) -> Manifest:
+def checked_pipeline_options(beam_options: list[str]) -> "PipelineOptions":
+    """Beam's own view of its options. ValueError for a runner it does not know, before anything is written."""
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+        from apache_beam.runners import create_runner
+    except ImportError as error:
+        raise ImportError(f"{error.name} is missing; the shard job needs the [build] extra of this package") from error
+
+    options = PipelineOptions(beam_options)
+    create_runner(options.view_as(StandardOptions).runner)
+    return options
+
+
+def run_job(plan: Plan, out: OutputFolder, pipeline_options: "PipelineOptions", max_bad_ratio: float) -> Manifest:
     """Runs the graph on the runner that the Beam options name, and returns the manifest it committed.
 
     Raises StreamError (TooManyBad among them) when units ran but the stream could not be committed.
@@ -69,22 +90,18 @@ def run_job(plan: Plan, out: OutputFolder, beam_options: list[str], max_bad_rati
     for split, names in plan.missing.items():
         print(f"{plan.dataset}: split {split!r}: {len(names)} declared file(s) are absent, first {names[0]}; going on")
     with Progress(plan, out):
-        run_graph(plan, out, beam_options, max_bad_ratio)
+        run_graph(plan, out, pipeline_options, max_bad_ratio)
     if out.size(MANIFEST) is None:
         # The graph leaves a stream that may not be committed alone; the reason is in the units' records.
         merge_units(plan, out, max_bad_ratio)
     return read_output_manifest(out)
 
 
-def run_graph(plan: Plan, out: OutputFolder, beam_options: list[str], max_bad_ratio: float) -> None:
+def run_graph(plan: Plan, out: OutputFolder, pipeline_options: "PipelineOptions", max_bad_ratio: float) -> None:
     """Builds the pipeline and waits until it is done."""
-    try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError as error:
-        raise ImportError(f"{error.name} is missing; the shard job needs the [build] extra of this package") from error
+    import apache_beam as beam
 
-    with beam.Pipeline(options=PipelineOptions(with_local_defaults(beam_options, plan))) as pipeline:
+    with beam.Pipeline(options=pipeline_options) as pipeline:
         _ = (
             pipeline
             | "Units" >> beam.Create(plan.units)
@@ -167,6 +184,9 @@ def _parser() -> argparse.ArgumentParser:
         "--max_bad_ratio", "--max-bad-ratio", type=float, default=0.05,
         help="stop without a stream when more than this share of episodes is bad (default 0.05)",
     )  # fmt: skip
+    parser.add_argument(
+        "--check_data", "--check-data", action="store_true", help="verify the checksum of every TFRecord (slow)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace another job's stream in --out")
     return parser
 

@@ -22,7 +22,7 @@ INSTALL_HINT = "training needs torch and safetensors: pip install 'oxe-pipeline[
 DEVICES = ("auto", "cpu", "cuda")
 
 SETTLED = ("batch_size", "micro_batches", "chunk", "history", "learning_rate", "seed", "precision")
-CHANGEABLE = ("steps", "checkpoint_every", "evaluate_every")
+CHANGEABLE = ("steps", "on_corrupt", "checkpoint_every", "evaluate_every")
 """Options that hold for a whole run, and options that a resumed run may be given anew."""
 
 
@@ -49,6 +49,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--history", type=int, help="observations given, the present one included")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--seed", type=int, help="of the initial weights; the order of samples has the mixture's seed")
+    parser.add_argument("--on-corrupt", choices=("error", "substitute"), help="what an unreadable image does")
     parser.add_argument("--checkpoint-every", type=int, metavar="STEPS")
     parser.add_argument("--evaluate-every", type=int, metavar="STEPS", help="0: only after the last step")
     parser.add_argument("--device", choices=DEVICES, default="auto")

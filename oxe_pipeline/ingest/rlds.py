@@ -113,7 +113,9 @@ class RldsDirectory:
         """The serialised episodes of one shard file; see record_files.read_records."""
         return read_records(file, check_data=check_data)
 
-    def declared_records(self, file: str | Path, episodes: int) -> Iterator[tuple[str, bytes | DataError]]:
+    def declared_records(
+        self, file: str | Path, episodes: int, *, check_data: bool = False
+    ) -> Iterator[tuple[str, bytes | DataError]]:
         """(episode_key, record) of the `episodes` that dataset_info.json declares for a shard file, and of any beyond.
 
         What a file that is cut short or damaged no longer holds comes as a DataError, one an episode, so that whoever
@@ -122,7 +124,7 @@ class RldsDirectory:
         file = Path(file)
         number, lost = -1, "the file ends before the episodes that dataset_info.json declares"
         try:
-            for number, record in enumerate(self.records(file)):
+            for number, record in enumerate(self.records(file, check_data=check_data)):
                 yield episode_key(file, number), record
         except DataError as fault:
             lost = fault.reason.replace(str(file), file.name)

@@ -55,7 +55,7 @@ class ImageReader:
             if self._on_corrupt == "error" or isinstance(error, ImageSizeError):
                 remedy = (
                     f"; `python -m oxe_pipeline.verify {stream.path}` names damaged files, "
-                    "make_loader(on_corrupt='substitute') goes on without the image"
+                    "on_corrupt='substitute' (train: --on-corrupt substitute) goes on without the image"
                 )
                 raise DataError(
                     str(error) if isinstance(error, ImageSizeError) else f"{error}{remedy}",

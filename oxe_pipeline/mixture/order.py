@@ -48,7 +48,8 @@ class Order:
         for name, windows, is_drawn in zip(schedule.names, self.windows, drawn, strict=True):
             if is_drawn and windows < 1:
                 raise WeightError(
-                    f"data set {name} has a weight but no window to draw; set its weight to 0 or leave it out"
+                    f"data set {name} has a weight but no window to draw: none of its episodes is in the split that is "
+                    "drawn from; set its weight to 0, leave it out, or draw from another split"
                 )
         self._name_keys = np.array([name_key(name) for name in schedule.names], np.uint64)
 

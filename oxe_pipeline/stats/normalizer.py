@@ -3,8 +3,8 @@
 normalised = (value - offset) / scale, slot by slot, so that each direction is two cheap operations on whole batches,
 and torch code can use the two arrays as they are. Subtracting before dividing keeps float32 exact enough where an
 offset is large against its range. What passes through unchanged: grippers and the terminate flag (0 to 1 by
-definition) and masked slots (their zeros stay zeros). A slot that never changes is only shifted, to 0: in its own unit
-a joint held at 2.3 rad would lie beyond every range. "No motion" has no special place: a zero delta is normalised like
+definition) and masked slots (their zeros stay zeros). A slot that never changes becomes 0: in its own unit a
+joint held at 2.3 rad would lie beyond every range. "No motion" has no special place: a zero delta is normalised like
 any other value, so it is 0 afterwards only where the range is symmetric. Traded away: values beyond q01..q99 lie beyond
 -1..1 unless clipping is asked for.
 """
@@ -32,6 +32,9 @@ class NormalizerConfig:
     minimum_range: float = 1e-4
     """Least width in the slot's unit (m, rad) that is scaled up to the full range; below it noise would be magnified.
     For mean_std the width is two deviations."""
+    constant_range: float = 0.02
+    """Width given to a slot that never changes. A policy that predicts the token bin next to 0 is then 0.04 mm or 0.04
+    mrad off, and a held-out value that does differ stays a number a network can take."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -42,9 +45,9 @@ class Normalizer:
     offset: np.ndarray
     """float32 [D], in the slot's unit; 0 where a slot passes through."""
     scale: np.ndarray
-    """float32 [D], positive, in the slot's unit; 1 where a slot passes through or never changes."""
+    """float32 [D], positive, in the slot's unit; 1 where a slot passes through."""
     normalised: np.ndarray
-    """bool [D]: false where a slot passes through or never changes."""
+    """bool [D]: false where a slot passes through."""
     config: NormalizerConfig
 
     @classmethod
@@ -78,7 +81,8 @@ class Normalizer:
                 offset[i], scale[i] = _offset_and_scale(name, numbers, config)
                 normalised[i] = True
             else:
-                offset[i] = numbers["min"]
+                offset[i], scale[i] = numbers["min"], config.constant_range / 2
+                normalised[i] = True
         return cls(
             names=tuple(names),
             offset=offset.astype(np.float32),
@@ -104,6 +108,7 @@ class Normalizer:
             "mode": self.config.mode,
             "clip": self.config.clip,
             "minimum_range": self.config.minimum_range,
+            "constant_range": self.config.constant_range,
             "names": list(self.names),
             "offset": self.offset.tolist(),
             "scale": self.scale.tolist(),
@@ -118,7 +123,7 @@ class Normalizer:
             offset=np.array(content["offset"], np.float32),
             scale=np.array(content["scale"], np.float32),
             normalised=np.array(content["normalised"], bool),
-            config=NormalizerConfig(mode=content["mode"], clip=content["clip"], minimum_range=content["minimum_range"]),
+            config=NormalizerConfig(**{name: content[name] for name in NormalizerConfig.__dataclass_fields__}),
         )
 
 

@@ -73,6 +73,8 @@ class Work:
     """Applied to published RLDS; None for unified RLDS, where the builder has done it."""
     layout: ColumnLayout
     images: ImageRecipe
+    check_data: bool
+    """Verify the checksums of the input's records."""
     shard_bytes: int
     out: OutputFolder
 
@@ -152,11 +154,14 @@ def convert_unit(unit: Unit, work: Work) -> dict:
     }
 
 
-def unit_episodes(directory: RldsDirectory, spec: DatasetSpec | None, unit: Unit) -> Iterator[Episode | DataError]:
+def unit_episodes(
+    directory: RldsDirectory, spec: DatasetSpec | None, unit: Unit, *, check_data: bool = False
+) -> Iterator[Episode | DataError]:
     """Every declared episode of the unit's files, in order: converted, or the fault that it is set aside for, whether
     the episode or its file is bad, so that in = out + set aside."""
     for file in unit.files:
-        for key, record in directory.declared_records(directory.path / file.name, file.episodes):
+        path = directory.path / file.name
+        for key, record in directory.declared_records(path, file.episodes, check_data=check_data):
             yield record if isinstance(record, DataError) else _episode(directory, spec, record, key, file.source_split)
 
 
@@ -181,7 +186,7 @@ def _convert(unit: Unit, work: Work) -> UnitRecord:
     directory = RldsDirectory(work.rlds)
     with work.out.staging() as folder:
         writer = None
-        for episode in unit_episodes(directory, work.spec, unit):
+        for episode in unit_episodes(directory, work.spec, unit, check_data=work.check_data):
             try:
                 if isinstance(episode, DataError):
                     raise episode

@@ -32,6 +32,8 @@ class ShardOptions:
     """Shards are closed before they would grow beyond this many 10^6 bytes; a longer episode makes a larger one."""
     splits: tuple[str, ...] = ()
     """Splits of the input directory to read; () means all that are present."""
+    check_data: bool = False
+    """Verify the checksum of every TFRecord; no part of the job's identity, since it changes nothing in sound data."""
 
     def record(self) -> dict:
         return {"images": str(self.images), "shard_mb": self.shard_mb, "splits": list(self.splits)}
@@ -88,6 +90,7 @@ def make_plan(rlds: str | Path, out: OutputFolder, options: ShardOptions, spec: 
         spec=applied,
         layout=ColumnLayout.of(first),
         images=options.images,
+        check_data=options.check_data,
         shard_bytes=options.shard_mb * 1_000_000,
         out=out,
     )

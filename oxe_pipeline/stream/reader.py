@@ -74,24 +74,13 @@ class EpisodeIndex:
 
     @cached_property
     def _texts(self) -> pa.Table:
-        return pq.read_table(
-            self._path, columns=["episode_id", "source_path", "label_raw", "label_flags", "quality_flags"]
-        )
+        return pq.read_table(self._path, columns=["episode_id", "source_path"])
 
     def episode_id(self, episode: int) -> str:
         return self._texts["episode_id"][episode].as_py()
 
     def source_path(self, episode: int) -> str:
         return self._texts["source_path"][episode].as_py()
-
-    def label_raw(self, episode: int) -> str:
-        return self._texts["label_raw"][episode].as_py()
-
-    def label_flags(self, episode: int) -> list[str]:
-        return self._texts["label_flags"][episode].as_py()
-
-    def quality_flags(self, episode: int) -> list[str]:
-        return self._texts["quality_flags"][episode].as_py()
 
 
 def _one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -46,6 +46,8 @@ class TrainConfig:
     """Steps between held-out evaluations during training; 0: only after the last step."""
     evaluate_windows: int = 256
     """Held-out windows per data set in those evaluations; `python -m oxe_pipeline.eval` takes them all."""
+    on_corrupt: Literal["error", "substitute"] = "error"
+    """What an unreadable image does: stop the run, naming it, or be replaced by its nearest readable neighbour."""
     checkpoint_every: int = 100
     """Steps between checkpoints; one is always written after the last step."""
     keep_checkpoints: int = 2
@@ -70,7 +72,11 @@ class TrainConfig:
                 raise ValueError(f"{name} must be above 0, is {getattr(self, name)!r}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), is {self.ema_decay!r}")
-        for name, known in (("schedule", ("cosine", "constant")), ("precision", ("fp32", "bf16"))):
+        for name, known in (
+            ("schedule", ("cosine", "constant")),
+            ("precision", ("fp32", "bf16")),
+            ("on_corrupt", ("error", "substitute")),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, is {getattr(self, name)!r}")
 

@@ -68,6 +68,7 @@ def train(
         chunk=config.model.chunk,
         history=config.model.history,
         image_size=config.model.backbone.image_size,
+        on_corrupt=config.on_corrupt,
         rank=world.rank,
         world_size=world.size,
     )

@@ -216,6 +216,20 @@ def test_episodes_lost_with_the_end_of_a_file_are_counted(tmp_path):
     assert str(tmp_path) not in json.dumps(manifest.model_dump())
 
 
+def test_bit_rot_inside_an_image_is_found_when_checksums_are_asked_for(tmp_path):
+    rlds = write_unified(tmp_path, episodes(), shards=FILES)
+    file = sorted(rlds.glob("*tfrecord*"))[0]
+    damaged = bytearray(file.read_bytes())
+    image = damaged.rindex(b"\xff\xd8\xff") + 700  # inside the last episode's last image
+    damaged[image] ^= 1
+    file.write_bytes(damaged)
+    assert run(rlds, tmp_path / "unchecked") == 0
+    assert open_stream(tmp_path / "unchecked").manifest.quarantine == []
+    assert run(rlds, tmp_path / "checked", "--check_data") == 0
+    (fault,) = open_stream(tmp_path / "checked").manifest.quarantine
+    assert fault.episode == f"{file.name}#5" and "checksum" in fault.reason
+
+
 def test_real_published_episodes_become_a_stream_through_their_spec(real_data, tmp_path, capsys):
     assert run(real_data / "bridge_rlds", tmp_path / "out") == 0
     assert "'val'" in capsys.readouterr().out
@@ -233,6 +247,7 @@ def test_real_published_episodes_become_a_stream_through_their_spec(real_data, t
         (["--max_bad_ratio", "nan"], "--max_bad_ratio nan: must be 0 to 1"),
         (["--split", "trian"], "did you mean train"),
         (["--shard_bm", "3"], "did you mean --shard_mb"),
+        (["--runner", "NoSuchRunner"], "NoSuchRunner"),
         (["--rlds", "/nowhere"], "no such folder"),
         (["--rlds", str(ROOT / "schemas")], "dataset_info.json"),
         (["--out", str(ROOT)], "not empty"),

@@ -132,6 +132,19 @@ def test_wrong_arguments_get_one_line_and_leave_nothing_behind(words, message, m
     assert not out.exists()
 
 
+def test_an_unreadable_image_stops_training_or_is_replaced_as_asked(tmp_path, capsys):
+    folder = make_stream(tmp_path / "spoilt", "spoilt", episodes=2, steps=4)
+    for path in folder.rglob("*.images.arrow"):
+        path.write_bytes(path.read_bytes().replace(b"\xff\xd8\xff", b"\0\0\0", 1))
+    mixture_file = tmp_path / "mix.yaml"
+    mixture_file.write_text("datasets:\n- {name: spoilt, path: spoilt}\n")
+    words = ["--mixture", str(mixture_file), "--steps", "2", "--batch-size", "8"]
+    assert main([*words, "--out", str(tmp_path / "stopped")]) == 2
+    error = capsys.readouterr().err
+    assert "spoilt: episode episode_0" in error and "--on-corrupt substitute" in error
+    assert main([*words, "--out", str(tmp_path / "run"), "--on-corrupt", "substitute"]) == 0
+
+
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(mixture_file, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert main(["--mixture", str(mixture_file), "--out", str(tmp_path)]) == 2
