@@ -6,6 +6,7 @@ data larger than RAM and the result does not depend on the number of processes. 
 machines.
 """
 
+import abc
 import dataclasses
 import functools
 import os
@@ -60,18 +61,18 @@ class UnifiedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First unified layout: 32 action slots, 40 state slots, four cameras."}
 
+    @abc.abstractmethod
     def list_episodes(self, manual_dir: str) -> Mapping[str, Iterable[Any]]:
         """Split name (train, val, test) to the keys of its episodes, in a fixed order, without reading them.
 
         A key must pickle, be small, and have a str() that is unique in the split and stable from run to run; it may
         come from a generator. Raises BuildStopped or DataError when the folder holds nothing to build.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def read_episode(self) -> Callable[[Any], SourceEpisode]:
         """The function that reads the episode of one key. It must pickle, and its module must be importable without the
         builder's, and import no TFDS: worker processes load it."""
-        raise NotImplementedError
 
     @property
     def spec(self) -> DatasetSpec:

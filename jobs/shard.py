@@ -200,6 +200,13 @@ def _refuse_misspelt(beam_options: list[str], parser: argparse.ArgumentParser) -
             raise StreamError(f"{name}: unknown option; did you mean {close[0]}?")
 
 
-if __name__ == "__main__":
+def _show_warnings() -> None:
+    """Beam's warnings on stderr, but for the one at import that says its own optional Google client is absent."""
     logging.basicConfig(level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: not record.getMessage().startswith("apitools not found"))
+
+
+if __name__ == "__main__":
+    _show_warnings()
     sys.exit(main())
