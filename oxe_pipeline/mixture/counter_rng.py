@@ -43,7 +43,7 @@ class RandomStream(IntEnum):
     GOAL = 10
     """Which future step is the goal image."""
     SUBSTITUTE = 11
-    """Which sample takes the place of one that cannot be read."""
+    """Kept free: what takes the place of an unreadable image is its nearest neighbour, which needs no draw."""
     NOISE = 12
     """Noise added to inputs or drawn by a head; lane = element."""
 

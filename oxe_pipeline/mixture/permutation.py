@@ -26,15 +26,6 @@ def permute(index: ArrayLike, n: ArrayLike, key: ArrayLike) -> np.ndarray:
     `index` int [...] in [0, n), `n` int in [1, 2^48], `key` uint64; all broadcast together, so one call may mix
     permutations of different lengths and keys. ValueError for anything out of range.
     """
-    return _walk(index, n, key, _forward)
-
-
-def inverse_permute(index: ArrayLike, n: ArrayLike, key: ArrayLike) -> np.ndarray:
-    """int64: the index that `permute` takes to `index`; same arguments."""
-    return _walk(index, n, key, _backward)
-
-
-def _walk(index: ArrayLike, n: ArrayLike, key: ArrayLike, step) -> np.ndarray:
     index, n, key = np.broadcast_arrays(
         np.asarray(index, np.int64), np.asarray(n, np.int64), np.asarray(key, np.uint64)
     )
@@ -48,10 +39,10 @@ def _walk(index: ArrayLike, n: ArrayLike, key: ArrayLike, step) -> np.ndarray:
         raise ValueError(f"index {index[(index < 0) | (index >= n)][0]} is not in range(n)")
     a, b = _factors(n)
     bound = n.view(np.uint64)
-    out = step(index.view(np.uint64), a, b, key)
+    out = _network(index.view(np.uint64), a, b, key)
     walking = np.flatnonzero(out >= bound)
     while walking.size:
-        out[walking] = step(out[walking], a[walking], b[walking], key[walking])
+        out[walking] = _network(out[walking], a[walking], b[walking], key[walking])
         walking = walking[out[walking] >= bound[walking]]
     return out.view(np.int64).reshape(shape)
 
@@ -63,23 +54,13 @@ def _factors(n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return root.view(np.uint64), (-(-n // root)).view(np.uint64)
 
 
-def _forward(index: np.ndarray, a: np.ndarray, b: np.ndarray, key: np.ndarray) -> np.ndarray:
+def _network(index: np.ndarray, a: np.ndarray, b: np.ndarray, key: np.ndarray) -> np.ndarray:
     left, right = np.divmod(index, b)
     for number in range(_ROUNDS):
         if number % 2 == 0:
             left = _add(left, _round(right, number, a, key), a)
         else:
             right = _add(right, _round(left, number, b, key), b)
-    return left * b + right
-
-
-def _backward(index: np.ndarray, a: np.ndarray, b: np.ndarray, key: np.ndarray) -> np.ndarray:
-    left, right = np.divmod(index, b)
-    for number in reversed(range(_ROUNDS)):
-        if number % 2 == 0:
-            left = _subtract(left, _round(right, number, a, key), a)
-        else:
-            right = _subtract(right, _round(left, number, b, key), b)
     return left * b + right
 
 
@@ -101,8 +82,3 @@ def _add(half: np.ndarray, change: np.ndarray, modulus: np.ndarray) -> np.ndarra
     change += half
     # Below the modulus the difference wraps around to a huge number, so the smaller one is the remainder.
     return np.minimum(change, change - modulus)
-
-
-def _subtract(half: np.ndarray, change: np.ndarray, modulus: np.ndarray) -> np.ndarray:
-    change = half - change
-    return np.minimum(change, change + modulus)

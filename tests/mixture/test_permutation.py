@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from oxe_pipeline.mixture.permutation import MAX_N, inverse_permute, permute
+from oxe_pipeline.mixture.permutation import MAX_N, permute
 
 WORD = 2**64 - 1
 
@@ -40,11 +40,10 @@ def reference(index: int, n: int, key: int) -> int:
 
 
 @given(n=st.integers(1, 5000), key=st.integers(0, WORD))
-def test_every_index_is_reached_exactly_once_and_the_inverse_leads_back(n, key):
+def test_every_index_is_reached_exactly_once(n, key):
     index = np.arange(n)
     permuted = permute(index, n, np.uint64(key))
     assert sorted(permuted.tolist()) == index.tolist()
-    assert (inverse_permute(permuted, n, np.uint64(key)) == index).all()
 
 
 @given(n=st.integers(1, MAX_N), key=st.integers(0, WORD), data=st.data())
@@ -53,7 +52,6 @@ def test_any_length_agrees_with_plain_integer_arithmetic(n, key, data):
     index = data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=5))
     permuted = permute(index, n, np.uint64(key))
     assert permuted.tolist() == [reference(i, n, key) for i in index]
-    assert inverse_permute(permuted, n, np.uint64(key)).tolist() == index
 
 
 def test_one_call_may_mix_lengths_and_keys():
