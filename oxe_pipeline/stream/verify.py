@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from oxe_pipeline.quality.image_headers import image_size
 from oxe_pipeline.stats.statistics import VectorStatistics
+from oxe_pipeline.stream.episode_index import EpisodeIndex
 from oxe_pipeline.stream.format import (
     EPISODES,
     MANIFEST,
@@ -24,7 +25,7 @@ from oxe_pipeline.stream.format import (
     hash_file,
     read_manifest,
 )
-from oxe_pipeline.stream.reader import EpisodeIndex, Shard
+from oxe_pipeline.stream.reader import Shard
 from schemas.slots import CAMERAS
 
 REMEDY = "run the shard job again with --overwrite"
