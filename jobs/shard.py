@@ -1,4 +1,4 @@
-"""`python -m jobs.shard --rlds DIR --out DIR|s3://...|gs://... [any Beam option]`: RLDS to a stream, on Apache Beam.
+"""`python -m jobs.shard --rlds ADDRESS --out ADDRESS [any Beam option]`: RLDS to a stream, on Apache Beam.
 
 The graph is Create(units) -> Reshuffle -> convert -> collect -> commit. Units are input files; image bytes go from file
 to file inside one worker and never through a shuffle, so memory per worker is one output shard and the same graph runs
@@ -34,8 +34,13 @@ PARALLEL_FROM_BYTES = 2_000_000_000
 """Input from which worker processes pay: starting them takes about as long as converting this much in one."""
 
 
+class JobFailed(RuntimeError):
+    """The runner gave up: a worker died, a step failed too often, or the job service is out of reach."""
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Runs the job; 0 when the stream is there, 2 with one line on stderr when something must be put right first."""
+    """Runs the job; 0 when the stream is there, 2 with one line on stderr when something must be put right first, 1
+    when the runner gave up on the way, after what it had to say."""
     parser = _parser()
     options, beam_options = parser.parse_known_args(argv)
     try:
@@ -59,6 +64,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the units that are finished", file=sys.stderr)
         return 130
+    except JobFailed as failure:
+        logging.getLogger(__name__).error("the runner's own account:", exc_info=failure.__cause__)
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
     except (RldsError, SpecError, StreamError, ValueError, ImportError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -82,19 +91,29 @@ def checked_pipeline_options(beam_options: list[str]) -> "PipelineOptions":
 def run_job(plan: Plan, out: OutputFolder, pipeline_options: "PipelineOptions", max_bad_ratio: float) -> Manifest:
     """Runs the graph on the runner that the Beam options name, and returns the manifest it committed.
 
-    Raises StreamError (TooManyBad among them) when units ran but the stream could not be committed.
+    Raises StreamError (TooManyBad among them) when units ran but the stream could not be committed, and JobFailed when
+    the runner did not come to the end.
     """
-    finished = sum(read_unit_record(out, unit, plan.work.identity) is not None for unit in plan.units)
-    if finished:
+    if finished := count_finished(plan, out):
         print(f"{out}: {finished} of {len(plan.units)} units were finished by an earlier run and are kept")
     for split, names in plan.missing.items():
         print(f"{plan.dataset}: split {split!r}: {len(names)} declared file(s) are absent, first {names[0]}; going on")
-    with Progress(plan, out):
-        run_graph(plan, out, pipeline_options, max_bad_ratio)
+    try:
+        with Progress(plan, out):
+            run_graph(plan, out, pipeline_options, max_bad_ratio)
+    except Exception as error:  # every runner has exceptions of its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        kept = f"{count_finished(plan, out)} of {len(plan.units)} units are finished"
+        raise JobFailed(f"{out}: the runner gave up ({reason}); {kept}, the same command goes on from there") from error
     if out.size(MANIFEST) is None:
         # The graph leaves a stream that may not be committed alone; the reason is in the units' records.
         merge_units(plan, out, max_bad_ratio)
     return read_output_manifest(out)
+
+
+def count_finished(plan: Plan, out: OutputFolder) -> int:
+    """Units of this very job whose record and shards are in the output folder."""
+    return sum(read_unit_record(out, unit, plan.work.identity) is not None for unit in plan.units)
 
 
 def run_graph(plan: Plan, out: OutputFolder, pipeline_options: "PipelineOptions", max_bad_ratio: float) -> None:
@@ -172,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m jobs.shard", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--rlds", required=True, help="folder that `tfds build` wrote, or a published RLDS data set")
+    parser.add_argument("--rlds", required=True, help="folder or fsspec address of RLDS, built here or published")
     parser.add_argument(
         "--out", required=True, help="folder or fsspec address of the stream; must be empty or this job's"
     )

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from oxe_pipeline.cache_arguments import add_cache_arguments, cache_options
 from oxe_pipeline.train import DEVICES, INSTALL_HINT, find_device
 
 
@@ -16,6 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--max-windows", type=int, help="evenly spread windows per data set (default: all)")
     parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    add_cache_arguments(parser)
     arguments = parser.parse_args(argv)
     try:
         import torch
@@ -29,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         trained = load_trained(arguments.run, device=find_device(arguments.device))
-        mixture = load_mixture(arguments.mixture or trained.mixture_file)
+        mixture = load_mixture(arguments.mixture or trained.mixture_file, cache=cache_options(arguments))
         if trained.config.cpu_threads:
             torch.set_num_threads(trained.config.cpu_threads)
         results = evaluate(trained.model, mixture, trained.normalizers, max_windows=arguments.max_windows)

@@ -7,7 +7,25 @@ from pathlib import Path
 import xxhash
 
 DISTRIBUTION = "oxe-pipeline"
-_DECIDING_FOLDERS = ("ingest", "language", "quality", "stats", "stream")
+_DECIDING = (
+    "episode.py",
+    "ingest/*.py",
+    "language/*.py",
+    "quality/*.py",
+    "stats/*.py",
+    # Of the stream only what writes it: a change to a reader makes no stream out of date.
+    *(
+        f"stream/{name}.py"
+        for name in ("commit", "convert", "finish", "format", "images", "plan", "shard_table", "writer")
+    ),
+)
+
+
+def deciding_files() -> list[Path]:
+    """The sources that turn raw data into the values of a stream, in a fixed order."""
+    root = Path(__file__).parent
+    files = [file for pattern in _DECIDING for file in sorted(root.glob(pattern))]
+    return files + sorted((root.parent / "schemas").glob("*.py"))
 
 
 @cache
@@ -18,11 +36,8 @@ def code_version() -> str:
         number = version(DISTRIBUTION)
     except PackageNotFoundError:
         number = "0"
-    root = Path(__file__).parent
-    files = [root / "episode.py", *(f for folder in _DECIDING_FOLDERS for f in sorted((root / folder).glob("*.py")))]
-    files += sorted((root.parent / "schemas").glob("*.py"))
     digest = xxhash.xxh64()
-    for file in files:
+    for file in deciding_files():
         digest.update(file.name.encode())
         digest.update(file.read_bytes())
     return f"{number}+{digest.hexdigest()[:8]}"

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from oxe_pipeline.cache_arguments import add_cache_arguments, cache_options
+
 if TYPE_CHECKING:
     import torch
 
@@ -54,6 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--evaluate-every", type=int, metavar="STEPS", help="0: only after the last step")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--precision", choices=("fp32", "bf16"))
+    add_cache_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -109,7 +112,7 @@ def _fresh(arguments: argparse.Namespace, world: "World") -> Start:
     if world.leads and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} is not empty; name a new folder, or give --resume to go on with that run")
     config = preset(arguments.preset or "nano", **_given(arguments, (*SETTLED, *CHANGEABLE)))
-    return Start(config, load_mixture(arguments.mixture), arguments.mixture, None)
+    return Start(config, load_mixture(arguments.mixture, cache=cache_options(arguments)), arguments.mixture, None)
 
 
 def _resumed(arguments: argparse.Namespace) -> Start:
@@ -124,7 +127,8 @@ def _resumed(arguments: argparse.Namespace) -> Start:
     if checkpoint.step >= config.steps:
         raise UsageError(f"{arguments.out} has done all of its {config.steps} steps; give a larger --steps to go on")
     mixture_file = arguments.mixture or Path(checkpoint.state["mixture"]["file"])
-    mixture = load_mixture(mixture_file).continued(checkpoint.state["loader"]["mixture"])
+    mixture = load_mixture(mixture_file, cache=cache_options(arguments))
+    mixture = mixture.continued(checkpoint.state["loader"]["mixture"])
     return Start(config, mixture, mixture_file, checkpoint)
 
 

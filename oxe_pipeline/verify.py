@@ -12,7 +12,7 @@ from oxe_pipeline.stream.verify import verify_stream
 def main(argv: list[str] | None = None) -> int:
     """Prints what was checked; 0 for a sound stream, 2 with one line a fault otherwise."""
     parser = argparse.ArgumentParser(prog="python -m oxe_pipeline.verify", description=__doc__)
-    parser.add_argument("stream", help="folder of the stream")
+    parser.add_argument("stream", help="folder or URL of the stream")
     parser.add_argument("--images", action="store_true", help="also look at the head and the end of every image")
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     options = parser.parse_args(argv)

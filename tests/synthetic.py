@@ -7,7 +7,8 @@ import numpy as np
 from oxe_pipeline.episode import Episode
 from oxe_pipeline.stats.statistics import VectorStatistics
 from oxe_pipeline.stream.finish import write_tables
-from oxe_pipeline.stream.format import VECTORS, Counts, Manifest, ShardEntry, write_manifest
+from oxe_pipeline.stream.format import VECTORS, Counts, Manifest, write_manifest
+from oxe_pipeline.stream.shard_table import ShardEntry, ShardTable
 from oxe_pipeline.stream.writer import ColumnLayout, ShardWriter
 from schemas.slots import ACTION_NAMES, CAMERAS, STATE_NAMES
 
@@ -118,7 +119,7 @@ def write_stream(folder: Path, episodes: list[Episode], *, episodes_per_shard=4,
             statistics={vector: merged.summary() for vector, merged in statistics.items()},
             language={},
             files=files,
-            shards=shards,
+            shards=ShardTable.of(shards),
         ),
     )
     return folder

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("schemas", "oxe_pipeline", "builders", "jobs")
-LEVEL = {"ingest": 1, "language": 1, "quality": 1, "stats": 1, "stream": 2, "mixture": 3, "loader": 4, "vla": 5}
+READERS = {"ingest": 1, "language": 1, "quality": 1, "stats": 1}
+LEVEL = {**READERS, "stream": 2, "overlays": 3, "mixture": 4, "loader": 5, "vla": 6}
 BUILD_ONLY = {"tensorflow", "tensorflow_datasets", "apache_beam"}
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from oxe_pipeline.mix import main
 from oxe_pipeline.mixture.mixture import load_mixture
+from oxe_pipeline.overlay import main as make_overlay
 from tests.synthetic import make_stream
 
 
@@ -30,6 +31,56 @@ def test_the_table_shows_every_data_set_and_a_real_draw(root, capsys):
     printed = capsys.readouterr().out
     assert "66.6667%" in printed and "33.3333%" in printed and "a draw of 3,200 samples" in printed
     assert "shares are exact" in printed
+
+
+def test_the_shuffle_quality_is_shown_and_explained(root, capsys):
+    assert main(["--root", str(root), "--weights", "alpha=1,beta=1", "--batch-size", "8"]) == 0
+    printed = capsys.readouterr().out
+    found = run_json(capsys, "--root", root, "--weights", "alpha=1,beta=1", "--batch-size", 8)["shuffle_quality"]
+    assert f"shuffle quality {found['score']:.3f}, over 160 batches of 8" in printed
+    assert f"{found['episodes_per_batch']['uniform']:.1f}" in printed and "ratio 1: as mixed as if" in printed
+    assert 0.95 < found["score"] < 1.1 and found["batch_size"] == 8
+    assert run_json(capsys, "--root", root, "--weights", "alpha=1")["shuffle_quality"]["batch_size"] == 256
+
+
+def test_shuffling_within_shards_is_named_and_goes_into_the_file(root, tmp_path, capsys):
+    out = tmp_path / "mix.yaml"
+    asked = ["--root", str(root), "--weights", "alpha=1,beta=1", "--pool-shards", "1", "--batch-size", "4"]
+    assert main([*asked, "--out", str(out)]) == 0
+    assert "shuffled within 1 shards at a time" in capsys.readouterr().out
+    pooled = run_json(capsys, "--mixture", out, "--batch-size", 4)["shuffle_quality"]
+    assert pooled["score"] < run_json(capsys, *asked[:4], "--batch-size", 4)["shuffle_quality"]["score"]
+
+
+def test_an_overlay_is_named_with_what_it_leaves_and_goes_into_the_file(root, tmp_path, capsys):
+    assert make_overlay(["--stream", str(root / "alpha"), "--name", "long", "--min-steps", "11", "--overwrite"]) == 0
+    capsys.readouterr()
+    out = tmp_path / "mix.yaml"
+    asked = ["--root", str(root), "--weights", "alpha=1,beta=1", "--overlay", "alpha=long", "--out", str(out)]
+    alpha, beta = run_json(capsys, *asked)["segments"][0]["datasets"]
+    # Six episodes of 12, 11, 10, 9, 8 and 12 steps.
+    assert (alpha["overlay"], alpha["episodes"], alpha["steps"], alpha["split_steps"]) == ("long", 3, 35, 62)
+    assert (beta["overlay"], beta["steps"], beta["split_steps"]) == ("", 33, 33)
+    assert load_mixture(out).datasets[0].num_steps == 35
+    assert main(["--mixture", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "alpha + long" in printed and "35 of 62" in printed and "steps: those it leaves" in printed
+
+
+def test_an_overlay_given_as_a_file_is_found_from_where_the_command_runs(root, tmp_path, capsys, monkeypatch):
+    file = tmp_path / "elsewhere.arrow"
+    assert (
+        make_overlay(["--stream", str(root / "alpha"), "--name", "full", "--out", str(file), "--min-steps", "12"]) == 0
+    )
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path)
+    found = run_json(capsys, "--root", root, "--weights", "alpha", "--overlay", "alpha=elsewhere.arrow")
+    assert found["segments"][0]["datasets"][0]["steps"] == 24
+
+
+def test_tiny_shares_are_not_shown_as_nothing(root, capsys):
+    assert main(["--root", str(root), "--weights", "alpha=1,beta=2e-6"]) == 0
+    assert "0.0002%" in capsys.readouterr().out
 
 
 def test_json_says_the_same_for_machines(root, capsys):
@@ -74,10 +125,14 @@ def test_a_published_mixture_leaves_out_what_is_not_there_only_when_told(root, t
         ("--weights alpha=-1", "weight -1 of data set alpha is negative"),
         ("--weights alpha=0,beta=0", "weights of alpha, beta are zero in total"),
         ("--weights alpha=much", "weight 'much' of data set alpha is not a number"),
-        ("--weights alpha=1,beta=1e-9", "weight 1e-09 of data set beta is 1e-09 of the total"),
+        ("--weights alpha=1,beta=1e-13", "weight 1e-13 of data set beta is 1e-13 of the total"),
         ("--weights alpha=1 --mixture octo_rtx", "give one of them"),
         ("--weights alpha=1 --temperature -1", "temperature: Input should be greater than 0 (value: -1.0)"),
         ("--weights alpha=1 --draw -5", "--draw -5 is negative"),
+        ("--weights alpha=1 --batch-size 0", "--batch-size 0 is not a number of samples"),
+        ("--weights alpha=1 --overlay alpha", "write dataset=overlay"),
+        ("--weights alpha=1 --overlay alhpa=long", "no data set 'alhpa'; did you mean alpha?"),
+        ("--weights beta=1 --overlay beta=nope", "nope.arrow: no such overlay"),
         ("--weights unfinished=1", "unfinished stream"),
         ("--schedule 64:alpha=1", "say what to mix"),
         ("--mixture bridge", "did you mean octo_bridge, openvla_bridge?"),

@@ -1,16 +1,24 @@
-"""Random crop and colour changes of a batch's images, batched in torch, on the CPU or an accelerator.
+"""Random crop and colour changes of a batch's images, batched, on the CPU or an accelerator.
 
 Parameters are drawn in numpy from the counter RNG of (seed, g, camera), so they are the same on every device, rank and
-worker and after a resume; pixels may differ between devices by the rounding of one grey level. All frames of one sample
-and camera share their parameters: a history must not flicker. The loader does not do this itself: call `augment` on the
-batch where it is used, after it went to the accelerator if there is one.
+worker and after a resume. What is done to pixels is defined in whole pixels and grey levels: cut out a box, change its
+colours by one 3x4 matrix in steps of 1/1024, stretch the box to size. The first two give the same bytes everywhere; the
+last differs between devices by the rounding of one grey level. All frames of one sample and camera share their
+parameters: a history must not flicker. The loader does not do this itself: call `augment` on the batch where it is
+used, after it went to the accelerator if there is one. On the CPU it takes OpenCV (`pip install
+opencv-python-headless`); without it torch does the same at a thirtieth of the speed.
 
 Order and default strengths follow the published training of Octo and OpenVLA: crop, brightness, contrast, saturation,
-hue. Hue turns the colour plane of YIQ instead of the hexagon of HSV: one 3x3 matrix per sample, and no branches.
+hue. Hue turns the colour plane of YIQ instead of the hexagon of HSV: with that, all four are one matrix per image.
+Stretching is two thirds of the cost on the CPU. A crop of just the size asked for is not stretched: of images stored at
+256 px, `crop_area=(0.7656, 0.7656), image_size=224` cuts windows of 224 px.
 """
 
+import logging
 import math
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,6 +26,9 @@ import numpy as np
 from oxe_pipeline.mixture.counter_rng import RandomStream, uniform
 from schemas.slots import CAMERAS
 
+_log = logging.getLogger(__name__)
+COLOUR_STEPS = 1024
+"""Colour matrices are whole multiples of 1 / COLOUR_STEPS, so that sums are exact in float32 and in integers."""
 _LANES = 8
 """Random numbers set apart per camera in each stream."""
 _LUMA = (0.299, 0.587, 0.114)
@@ -29,6 +40,8 @@ class AugmentOptions:
 
     crop_area: tuple[float, float] = (0.9, 0.9)
     """Least and greatest share of the image's area that the crop keeps; (1, 1) for none. Aspect is kept."""
+    image_size: int | tuple[int, int] | None = None
+    """(height, width) of the result, or one number for both; None: the size that came in."""
     brightness: float = 0.2
     """Greatest change, in either direction, as a share of white; 0 for none."""
     contrast: tuple[float, float] = (0.8, 1.2)
@@ -46,9 +59,18 @@ class AugmentOptions:
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ValueError(f"{name} must be factors with 0 <= least <= greatest, is {getattr(self, name)!r}")
+        if self.size and (len(self.size) != 2 or not all(isinstance(px, int) and px >= 1 for px in self.size)):
+            raise ValueError(f"image_size must be pixels, (height, width) or None, is {self.image_size!r}")
         for name in ("brightness", "hue"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, is {getattr(self, name)!r}")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of the result, or None for the size that came in."""
+        if self.image_size is None or isinstance(self.image_size, tuple):
+            return self.image_size
+        return (self.image_size, self.image_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +85,30 @@ class AugmentParameters:
     hue: np.ndarray
     """Radians."""
 
+    def boxes(self, height: int, width: int) -> np.ndarray:
+        """int64 [B, 4]: top, left, height and width of the crop in whole pixels of an image of that size."""
+        side, left, top = self.crop.astype(np.float64).T
+        rows = np.maximum(1, np.rint(side * height)).astype(np.int64)
+        columns = np.maximum(1, np.rint(side * width)).astype(np.int64)
+        first_row = (top * (height - rows + 1)).astype(np.int64)
+        first_column = (left * (width - columns + 1)).astype(np.int64)
+        return np.stack([first_row, first_column, rows, columns], axis=1)
+
+    def colour_matrices(self) -> np.ndarray:
+        """float64 [B, 3, 3] in steps of 1/1024: contrast, saturation and hue of a pixel RGB.
+
+        What is added to it depends on the image: `shift` tells how.
+        """
+        turns = _hue_matrices(self.saturation, self.hue) * self.contrast[:, None, None].astype(np.float64)
+        return np.rint(turns * COLOUR_STEPS) / COLOUR_STEPS
+
+    def shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """float64 [B] twice: grey levels added to every channel are the first plus the second times the crop's mean."""
+        return 255.0 * self.brightness.astype(np.float64), 1.0 - self.contrast.astype(np.float64)
+
 
 def augment(batch: dict, *, seed: int, options: AugmentOptions | None = None) -> dict:
-    """A new batch whose `image_<camera>` and `image_goal` are augmented uint8 tensors of the same shapes.
+    """A new batch whose `image_<camera>` and `image_goal` are augmented: uint8, of the same shapes but for image_size.
 
     The goal takes the primary camera's parameters. Everything else is passed on as it is. Masked images may
     come out grey instead of black: models must go by the masks. Deterministic in (seed, g).
@@ -77,9 +120,9 @@ def augment(batch: dict, *, seed: int, options: AugmentOptions | None = None) ->
         camera = name.removeprefix("image_")
         if camera == "goal" and name != camera:
             parameters = draw_parameters(seed, g, CAMERAS[0], options)
-            augmented[name] = augment_images(images[:, None], parameters)[:, 0]
+            augmented[name] = augment_images(images[:, None], parameters, options.size)[:, 0]
         elif camera in CAMERAS and name != camera:
-            augmented[name] = augment_images(images, draw_parameters(seed, g, camera, options))
+            augmented[name] = augment_images(images, draw_parameters(seed, g, camera, options), options.size)
     return augmented
 
 
@@ -98,55 +141,33 @@ def draw_parameters(seed: int, g: np.ndarray, camera: str, options: AugmentOptio
     )
 
 
-def augment_images(images_BTHWC: Any, parameters: AugmentParameters) -> Any:
-    """uint8 [B, T, H, W, 3] tensor to the same shape on the same device, computed in float32."""
-    import torch
-
-    batch, frames, height, width, channels = images_BTHWC.shape
-    if batch == 0:
-        return images_BTHWC
-    planes = images_BTHWC.reshape(-1, height, width, channels).permute(0, 3, 1, 2).to(torch.float32) / 255
-
-    def per_frame(values: np.ndarray) -> Any:
-        return torch.from_numpy(np.repeat(values, frames, axis=0)).to(planes.device)
-
-    planes = _cropped(planes, per_frame(_crop_transform(parameters.crop)))
-    planes = planes + per_frame(parameters.brightness)[:, None, None, None]
-    mean = planes.mean(dim=(1, 2, 3), keepdim=True)
-    planes = mean + (planes - mean) * per_frame(parameters.contrast)[:, None, None, None]
-    turn = per_frame(_colour_matrices(parameters.saturation, parameters.hue))
-    planes = torch.einsum("nij,njhw->nihw", turn, planes)
-    pixels = (planes.clamp(0, 1) * 255).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).reshape(batch, frames, height, width, channels)
+def augment_images(images_BTHWC: Any, parameters: AugmentParameters, size: tuple[int, int] | None = None) -> Any:
+    """uint8 [B, T, H, W, 3] tensor to uint8 [B, T, *size, 3] on the same device; `size` None: (H, W)."""
+    size = size or tuple(images_BTHWC.shape[2:4])
+    if images_BTHWC.device.type == "cpu" and _has_opencv():
+        from oxe_pipeline.loader.augment_opencv import augment_pixels
+    else:
+        from oxe_pipeline.loader.augment_torch import augment_pixels
+    return augment_pixels(images_BTHWC, parameters, size)
 
 
-def _cropped(planes: Any, transform: Any) -> Any:
-    """Crops each image and brings it back to full size, bilinearly."""
-    import torch
-
-    grid = torch.nn.functional.affine_grid(transform, list(planes.shape), align_corners=False)
-    return torch.nn.functional.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def _crop_transform(crop: np.ndarray) -> np.ndarray:
-    """float32 [B, 2, 3]: output coordinates in -1..1 to input coordinates."""
-    side, left, top = crop.T
-    transform = np.zeros((len(crop), 2, 3), np.float32)
-    transform[:, 0, 0] = transform[:, 1, 1] = side
-    transform[:, 0, 2] = (1 - side) * (2 * left - 1)
-    transform[:, 1, 2] = (1 - side) * (2 * top - 1)
-    return transform
+@cache
+def _has_opencv() -> bool:
+    if find_spec("cv2"):
+        return True
+    _log.warning("augmenting on the CPU without OpenCV takes thirty times as long: pip install opencv-python-headless")
+    return False
 
 
-def _colour_matrices(saturation: np.ndarray, hue: np.ndarray) -> np.ndarray:
-    """float32 [B, 3, 3] on RGB: the colour plane of YIQ is scaled by `saturation` and turned by `hue` radians."""
+def _hue_matrices(saturation: np.ndarray, hue: np.ndarray) -> np.ndarray:
+    """float64 [B, 3, 3] on RGB: the colour plane of YIQ is scaled by `saturation` and turned by `hue` radians."""
     to_yiq = np.array([_LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])
     in_plane = np.zeros((len(hue), 3, 3))
     in_plane[:, 0, 0] = 1
     in_plane[:, 1, 1] = in_plane[:, 2, 2] = saturation * np.cos(hue)
     in_plane[:, 1, 2] = -saturation * np.sin(hue)
     in_plane[:, 2, 1] = saturation * np.sin(hue)
-    return (np.linalg.inv(to_yiq) @ in_plane @ to_yiq).astype(np.float32)
+    return np.linalg.inv(to_yiq) @ in_plane @ to_yiq
 
 
 def _between(share: np.ndarray, limits: tuple[float, float]) -> np.ndarray:

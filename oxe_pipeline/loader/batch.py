@@ -17,16 +17,16 @@ A batch is a flat dict. B samples, T = history, N = chunk; every random choice c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from oxe_pipeline.loader.buffers import BufferPool
+from oxe_pipeline.loader.buffers import ImageMemory
 from oxe_pipeline.loader.columns import NumericColumns
+from oxe_pipeline.loader.image_work import Place, View, blank_samples, image_tasks
 from oxe_pipeline.loader.images import ImageReader, Substitution, cameras_of, stored_size
+from oxe_pipeline.loader.instruction_choice import chosen_instructions
 from oxe_pipeline.loader.options import BatchOptions
-from oxe_pipeline.loader.window import Samples, history_steps
+from oxe_pipeline.loader.window import DatasetPart, Samples, dataset_parts, history_steps
 from oxe_pipeline.mixture.counter_rng import RandomStream, integers, uniform
 from oxe_pipeline.mixture.mixture import MixtureDataset
 from schemas.slots import CAMERAS
@@ -38,116 +38,115 @@ class BatchAssembler:
     Raises ValueError when the cameras or image sizes asked for do not fit the mixture.
     """
 
-    def __init__(self, datasets: Sequence[MixtureDataset], options: BatchOptions, *, seed: int, buffers: BufferPool):
+    def __init__(self, datasets: Sequence[MixtureDataset], options: BatchOptions, *, seed: int, buffers: ImageMemory):
         self.datasets, self.options, self.seed, self.buffers = tuple(datasets), options, seed, buffers
         streams = [dataset.stream for dataset in datasets]
         self.cameras = cameras_of(streams) if options.cameras is None else tuple(options.cameras)
         self.sizes = {camera: options.size or stored_size(streams, camera) for camera in self.cameras}
         if options.goal_images and not self.cameras:
             raise ValueError("goal_images=True, and no data set of the mixture has a camera; leave goal_images out")
+        self.streams = streams
         self.columns = NumericColumns(streams, options)
-        self.reader = ImageReader(datasets, resize=options.size is not None, on_corrupt=options.on_corrupt)
-        self._has_camera = [[stream.episodes.has_camera(camera) for camera in self.cameras] for stream in streams]
+        self.reader = ImageReader(
+            datasets,
+            resize=options.size is not None,
+            on_corrupt=options.on_corrupt,
+            fast=options.decode == "fast",
+        )
+        self._lanes = np.array([CAMERAS.index(camera) for camera in self.cameras], np.uint8)[:, None]
 
     def assemble(self, samples: Samples) -> dict:
         """The whole batch, made in this thread."""
         pending = PendingBatch(self, samples)
-        pending.decode(0, len(samples))
+        pending.decode(0, pending.num_images)
         return pending.finish()
 
-    def cameras_present(self, samples: Samples) -> np.ndarray:
+    def cameras_present(self, samples: Samples, parts: Sequence[DatasetPart]) -> np.ndarray:
         """bool [C, B]: the episode has the camera, in the order of `cameras`."""
-        present = np.zeros((len(self.cameras), len(samples)), bool)
-        for number, here in samples.by_dataset():
-            for row in range(len(self.cameras)):
-                present[row, here] = self._has_camera[number][row][samples.episode[here]]
-        return present
+        bits = np.empty(len(samples), np.uint8)
+        for part in parts:
+            bits[part.here] = self.streams[part.dataset].episodes.cameras[part.episode]
+        return (bits >> self._lanes) & 1 == 1
 
     def drop_cameras(self, samples: Samples, present: np.ndarray) -> np.ndarray:
         """bool [C, B]: `present` without the cameras that are blanked. Of those a sample has, one always stays."""
         if not self.options.camera_dropout or not self.cameras:
             return present
-        lanes = np.array([CAMERAS.index(camera) for camera in self.cameras])[:, None]
-        drawn = np.where(present, uniform(self.seed, samples.g, RandomStream.CAMERA_DROP, lanes), -1.0)
+        drawn = np.where(present, uniform(self.seed, samples.g, RandomStream.CAMERA_DROP, self._lanes), -1.0)
         return present & ((drawn >= self.options.camera_dropout) | (drawn == drawn.max(axis=0)))
 
-    def goal_steps(self, samples: Samples) -> np.ndarray:
+    def goal_steps(self, samples: Samples, parts: Sequence[DatasetPart]) -> np.ndarray:
         """int64 [B]: drawn evenly from the steps after the sample's own; the last step is its own goal."""
         last = np.empty(len(samples), np.int64)
-        for number, here in samples.by_dataset():
-            last[here] = self.datasets[number].stream.episodes.length[samples.episode[here]] - 1
+        for part in parts:
+            last[part.here] = part.length - 1
         later = last - samples.step
         drawn = integers(self.seed, samples.g, RandomStream.GOAL, np.maximum(later, 1))
         return np.minimum(samples.step + 1 + drawn, last)
 
     def instructions(self, samples: Samples) -> list[str]:
         """One text per sample, "" where its episode has none."""
-        drawn = uniform(self.seed, samples.g, RandomStream.INSTRUCTION)
-        if self.options.instruction == "main":
-            drawn = np.zeros(len(samples))
-        texts = []
-        for number, episode, share in zip(
-            samples.dataset.tolist(), samples.episode.tolist(), drawn.tolist(), strict=True
-        ):
-            stream = self.datasets[number].stream
-            ids = stream.episodes.instruction_ids(episode)
-            texts.append(stream.instructions[ids[int(share * len(ids))]] if len(ids) else "")
-        return texts
+        return chosen_instructions(self.datasets, samples, seed=self.seed, choice=self.options.instruction)
 
 
 class PendingBatch:
     """A batch whose numbers are there and whose images are to come.
 
-    `decode` each sample once, in any threads; when all are done, `finish`.
+    `decode` each of `num_images` once, in any threads; when all are done, `finish`. An image that several places of the
+    batch show (the history of neighbouring steps, padding, a goal that is the step itself) is decoded once and copied.
     """
 
     def __init__(self, assembler: BatchAssembler, samples: Samples):
         self.samples = samples
         self.substituted: list[Substitution] = []
+        parts = dataset_parts(assembler.streams, samples)
         self._reader = assembler.reader
-        self._columns = assembler.columns.read(samples)
+        self._columns = assembler.columns.read(samples, parts)
         self._instruction = assembler.instructions(samples)
-        self._places = list(zip(samples.dataset.tolist(), samples.episode.tolist(), strict=True))
         steps, exists = history_steps(samples.step, assembler.options.history)
-        present = assembler.cameras_present(samples)
+        present = assembler.cameras_present(samples, parts)
         shown = assembler.drop_cameras(samples, present)
         self._views = [
-            self._view(assembler, camera, steps, shown[row][:, None] & exists)
+            _view(assembler, camera, steps, shown[row][:, None] & exists)
             for row, camera in enumerate(assembler.cameras)
         ]
-        self._goal: _View | None = None
+        self._goal: View | None = None
         if assembler.options.goal_images:
-            self._columns["goal_step"] = assembler.goal_steps(samples)
+            self._columns["goal_step"] = assembler.goal_steps(samples, parts)
             goal_steps = self._columns["goal_step"][:, None]
-            self._goal = self._view(assembler, assembler.cameras[0], goal_steps, present[0][:, None].copy())
-
-    def _view(self, assembler: BatchAssembler, camera: str, steps: np.ndarray, mask: np.ndarray) -> "_View":
-        tensor = assembler.buffers.take((*steps.shape, *assembler.sizes[camera], 3))
-        return _View(camera=camera, tensor=tensor, pixels=tensor.numpy(), steps=steps.tolist(), mask=mask)
+            self._goal = _view(assembler, assembler.cameras[0], goal_steps, present[0][:, None].copy())
+        views = [*self._views, self._goal] if self._goal else self._views
+        self._blank, self._images = blank_samples(views), image_tasks(views, parts)
+        self.num_images = len(self._blank) + len(self._images)
+        """Pieces of work for `decode`: images to decode, and views of a sample to blank."""
 
     def decode(self, start: int, stop: int) -> None:
-        """Decodes all images of samples start .. stop-1. DataError as ImageReader.read."""
-        for view in (*self._views, self._goal) if self._goal else self._views:
-            for i in range(start, stop):
-                self._decode_sample(view, i)
-
-    def _decode_sample(self, view: "_View", i: int) -> None:
-        steps, pixels = view.steps[i], view.pixels[i]
-        # The sample's own step, the last, is masked only when the whole view is.
-        if not view.mask[i, -1]:
+        """Does pieces start .. stop-1 of the work on images. DataError as ImageReader.read."""
+        for pixels in self._blank[start:stop]:
             pixels[...] = 0
-            return
-        dataset, episode = self._places[i]
-        readable = True
-        for t, step in enumerate(steps):
-            if t and step == steps[t - 1]:
-                pixels[t] = pixels[t - 1]
-            else:
-                readable = self._reader.read(dataset, episode, step, view.camera, pixels[t], self.substituted)
-            view.mask[i, t] &= readable
+        blanked = len(self._blank)
+        tasks = self._images[max(0, start - blanked) : max(0, stop - blanked)]
+        first_places = [places[0] for _, _, places in tasks]
+        to_read = [
+            (source, encoded, view.pixels[i, t])
+            for (source, encoded, _), (view, i, t) in zip(tasks, first_places, strict=True)
+        ]
+        shown = self._reader.read(to_read)
+        for (_, _, places), (_, _, pixels), substitution in zip(tasks, to_read, shown, strict=True):
+            for view, i, t in places[1:]:
+                view.pixels[i, t] = pixels
+            if substitution:
+                self._note(substitution, places)
+
+    def _note(self, substitution: Substitution, places: list[Place]) -> None:
+        """Counts the substitution once for every place that shows it unmasked, and masks what stayed black."""
+        for view, i, t in places:
+            if view.mask[i, t]:
+                self.substituted.append(substitution)
+                view.mask[i, t] = substitution.shown_step >= 0
 
     def finish(self) -> dict:
-        """The batch; to be called once, after every sample was decoded."""
+        """The batch; to be called once, after every image was decoded."""
         import torch
 
         batch: dict = {name: torch.from_numpy(column) for name, column in self._columns.items()}
@@ -161,12 +160,6 @@ class PendingBatch:
         return batch
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _View:
-    """The images [B, T] of one camera, or the goals, while they are decoded; decoding refines `mask` bool [B, T]."""
-
-    camera: str
-    tensor: Any
-    pixels: np.ndarray
-    steps: list[list[int]]
-    mask: np.ndarray
+def _view(assembler: BatchAssembler, camera: str, steps: np.ndarray, mask: np.ndarray) -> View:
+    tensor = assembler.buffers.take((*steps.shape, *assembler.sizes[camera], 3))
+    return View(camera, tensor, tensor.numpy(), steps, mask)

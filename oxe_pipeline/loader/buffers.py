@@ -7,8 +7,16 @@ as long as one likes.
 
 import threading
 import weakref
+from typing import Any, Protocol
 
 import numpy as np
+
+
+class ImageMemory(Protocol):
+    """Where a BatchAssembler takes the memory of its images from: a BufferPool, or SharedBuffers in a worker."""
+
+    def take(self, shape: tuple[int, ...]) -> Any:
+        """A uint8 torch tensor of `shape`, content undefined."""
 
 
 class BufferPool:

@@ -1,11 +1,9 @@
 """One encoded image into one slice of a batch: uint8 RGB, at stored size or resized.
 
 JPEG goes through simplejpeg, which releases the GIL and writes into the caller's buffer; Pillow takes PNG and what
-libjpeg-turbo does not turn into RGB (CMYK). Resizing on the CPU costs as much as decoding, so streams are best stored
-at training size. Where it is asked for, torch's antialiased bilinear filter does it: measured on one core of a two-core
-Xeon, 640x480 to 224x224, torch 0.8 ms, Pillow 2.6 ms, OpenCV INTER_AREA 2.0 ms (INTER_LINEAR takes 0.2 ms and aliases),
-with torch and Pillow within one grey level of each other. OpenCV is therefore not a dependency. Decoding at half size
-or less (DCT scaling) where that still covers the target makes decode and resize together 1.4 times as fast.
+libjpeg-turbo does not turn into RGB (CMYK). Resizing on the CPU costs half as much as decoding (see `resize`), so
+streams are best stored at training size. Decoding at half size or less (DCT scaling) where that still covers the target
+makes decode and resize of large images together 1.4 times as fast.
 """
 
 import io
@@ -14,8 +12,13 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from oxe_pipeline.loader.resize import resize_into, scratch
+
 _JPEG_START = b"\xff\xd8"
 _DIRECT_COLOURS = frozenset(("YCbCr", "RGB", "Gray"))
+_DIRECT_COMPONENTS = (1, 3)
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Start of frame in all its kinds; the three taken out are tables."""
 
 
 class ImageError(ValueError):
@@ -34,13 +37,59 @@ def image_size(data: bytes | memoryview) -> tuple[int, int]:
     return height, width
 
 
-def decode_into(data: bytes | memoryview, out_HWC: np.ndarray, *, resize: bool = False) -> None:
+class DirectJpeg:
+    """Decodes JPEGs that begin, byte for byte, with the header of one that was read before: no new look is needed.
+
+    The images of a camera were mostly written by one encoder with one setting, and then this holds for all of them. It
+    saves most of the Python around a decode and, what weighs more, one release of the GIL.
+    """
+
+    __slots__ = ("_fast", "_header", "_length", "size")
+
+    def __init__(self, header: bytes, size: tuple[int, int], *, fast: bool):
+        self.size = size
+        """(height, width) of the images."""
+        self._header, self._length, self._fast = header, len(header), fast
+
+    @classmethod
+    def like(cls, data: bytes | memoryview, *, fast: bool) -> "DirectJpeg | None":
+        """For images that begin as `data`; None if that is no JPEG, or none that turns into RGB directly."""
+        at = 2
+        while bytes(data[:2]) == _JPEG_START and at + 10 <= len(data) and data[at] == 0xFF:
+            length = int.from_bytes(data[at + 2 : at + 4], "big")
+            if data[at + 1] in _FRAME_MARKERS:
+                size = int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+                header = bytes(data[: at + 2 + length])
+                return cls(header, size, fast=fast) if data[at + 9] in _DIRECT_COMPONENTS else None
+            at += 2 + length
+        return None
+
+    def decode(self, data: memoryview, out_HWC: np.ndarray) -> bool:
+        """Whether `data` has the header and is undamaged; then it is in `out_HWC`, which must be of `size`.
+
+        Otherwise the content of `out_HWC` is undefined, and `decode_into` says what is the matter.
+        """
+        if data[: self._length].tobytes() != self._header:
+            return False
+        try:
+            simplejpeg.decode_jpeg(data, "RGB", self._fast, self._fast, buffer=out_HWC)
+        except ValueError:
+            return False
+        return True
+
+
+def decodes_reduced(stored: tuple[int, int], wanted: tuple[int, int]) -> bool:
+    """Whether `decode_into` decodes a JPEG of one (height, width) at half size or less before it resizes to another."""
+    return all(-(-side // 2) >= least for side, least in zip(stored, wanted, strict=True))
+
+
+def decode_into(data: bytes | memoryview, out_HWC: np.ndarray, *, resize: bool = False, fast: bool = False) -> None:
     """Decodes into `out_HWC`, uint8 [H, W, 3] C-contiguous, RGB.
 
     Greyscale is repeated over the channels, 16-bit greyscale keeps its upper byte, transparency is dropped. An image of
     another size is stretched to fit when `resize` is true (its aspect is not kept: crop or pad in the shard job for
-    that). Raises ImageError for unreadable bytes (a truncated JPEG is one), ImageSizeError for another size without
-    `resize`.
+    that). `fast` as BatchOptions.decode. Raises ImageError for unreadable bytes (a truncated JPEG is one),
+    ImageSizeError for another size without `resize`.
     """
     if bytes(data[:2]) != _JPEG_START:
         return _fit(_decode_by_pillow(data), out_HWC, resize)
@@ -49,15 +98,15 @@ def decode_into(data: bytes | memoryview, out_HWC: np.ndarray, *, resize: bool =
         return _fit(_decode_by_pillow(data), out_HWC, resize)
     try:
         if (height, width) == out_HWC.shape[:2]:
-            simplejpeg.decode_jpeg(data, "RGB", buffer=out_HWC)
+            simplejpeg.decode_jpeg(data, "RGB", fast, fast, buffer=out_HWC)
         elif not resize:
             raise _size_error((height, width), out_HWC)
         else:
             # A factor below two has no fast transform in libjpeg-turbo and would be slower than full size.
-            scaled = simplejpeg.decode_jpeg(
-                data, "RGB", min_height=out_HWC.shape[0], min_width=out_HWC.shape[1], min_factor=2
-            )
-            _fit(scaled, out_HWC, resize)
+            smallest = {"min_height": out_HWC.shape[0], "min_width": out_HWC.shape[1], "min_factor": 2}
+            # A fresh array of this size is returned to the system when it is freed: a page fault per 4 KB of the next.
+            pixels = scratch(height * width * 3)
+            _fit(simplejpeg.decode_jpeg(data, "RGB", fast, fast, buffer=pixels, **smallest), out_HWC, resize)
     except ImageError:
         raise
     except ValueError as error:
@@ -96,21 +145,9 @@ def _fit(image_HWC: np.ndarray, out_HWC: np.ndarray, resize: bool) -> None:
     if image_HWC.shape == out_HWC.shape:
         out_HWC[...] = image_HWC
     elif resize:
-        out_HWC[...] = resize_image(image_HWC, out_HWC.shape[:2])
+        resize_into(image_HWC[None], [out_HWC])
     else:
         raise _size_error(image_HWC.shape[:2], out_HWC)
-
-
-def resize_image(image_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [h, w, 3] to uint8 [H, W, 3] by torch's antialiased bilinear filter on the CPU; `size` is (H, W)."""
-    import torch
-
-    # A read-only array (Pillow's) would make torch warn; the copy is small against the filter.
-    pixels = torch.from_numpy(image_HWC if image_HWC.flags.writeable else image_HWC.copy())
-    resized = torch.nn.functional.interpolate(
-        pixels.permute(2, 0, 1)[None], size=size, mode="bilinear", antialias=True, align_corners=False
-    )
-    return resized[0].permute(1, 2, 0).numpy()
 
 
 def _size_error(found: tuple[int, int], out_HWC: np.ndarray) -> ImageSizeError:

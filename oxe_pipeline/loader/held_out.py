@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from oxe_pipeline.loader.batch import BatchAssembler
+from oxe_pipeline.loader.prefetch import start_prefetch
 from oxe_pipeline.loader.threads import BatchThreads
 from oxe_pipeline.loader.window import Samples
 from oxe_pipeline.mixture.mixture import Mixture
@@ -14,13 +15,15 @@ from oxe_pipeline.mixture.windows import WindowIndex
 def held_out_samples(mixture: Mixture, split: str, max_windows_per_dataset: int | None = None) -> Samples:
     """All windows of `split`, in the order of data set, episode and step; `g` counts them from 0.
 
-    With `max_windows_per_dataset` that many of each data set, spread evenly over its windows, the same every time.
+    An overlay of the mixture filters what is trained on, not what is measured: held-out figures of runs with different
+    overlays stay comparable. With `max_windows_per_dataset` that many of each data set, spread evenly over its windows,
+    the same every time.
     Raises ValueError when no data set has an episode in the split, or for a limit below 1.
     """
     if max_windows_per_dataset is not None and max_windows_per_dataset < 1:
         raise ValueError(f"the windows per data set must be limited to 1 or more, not to {max_windows_per_dataset}")
     episodes = [dataset.stream.episodes for dataset in mixture.datasets]
-    index = WindowIndex([table.length for table in episodes], [table.split_is(split) for table in episodes])
+    index = WindowIndex.of_episodes([table.length for table in episodes], [table.split_is(split) for table in episodes])
     chosen = [_spread(int(windows), max_windows_per_dataset) for windows in index.windows_per_dataset]
     dataset = np.repeat(np.arange(len(chosen)), [len(windows) for windows in chosen])
     if not len(dataset):
@@ -53,21 +56,31 @@ class EvalLoader:
         return -(-len(self.samples) // self._batch_size)
 
     def __iter__(self) -> Iterator[dict]:
+        streams = [dataset.stream for dataset in self._assembler.datasets]
+        prefetcher = start_prefetch(streams, self, first=0, stop=len(self))
         threads = BatchThreads(
             self._assembler,
-            self._batch_samples,
+            lambda number: self.between(number, number + 1),
             first=0,
             stop=len(self),
             threads=self._threads,
             prefetch=self._prefetch,
         )
         try:
-            for _ in range(len(self)):
+            for number in range(len(self)):
                 yield threads.get()[0]
+                if prefetcher:
+                    prefetcher.advance(number + 1)
         finally:
+            if prefetcher:
+                prefetcher.close()
             threads.close()
 
-    def _batch_samples(self, number: int) -> Samples:
-        rows = slice(number * self._batch_size, (number + 1) * self._batch_size)
-        of = self.samples
-        return Samples(*(column[rows].copy() for column in (of.g, of.dataset, of.episode, of.step)))
+    @property
+    def samples_per_step(self) -> int:
+        """Of every batch but the last."""
+        return self._batch_size
+
+    def between(self, start: int, stop: int) -> Samples:
+        """The samples of batches start .. stop-1, one after the other."""
+        return self.samples.rows(start * self._batch_size, stop * self._batch_size)

@@ -1,7 +1,7 @@
 """Loader: a mixture as an endless, restartable iterator of training batches, made ahead by threads of this process.
 
-What it delivers is a function of the mixture, the seed and the step number alone. Its whole state is therefore the
-number of the next step; ranks, threads and prefetch may change between runs.
+What it delivers is a function of the mixture, the seed and the sample number alone. Its whole state is therefore the
+number of the next sample; ranks, threads, prefetch and batch size may change between runs.
 """
 
 import os
@@ -15,11 +15,12 @@ from oxe_pipeline.loader.buffers import BufferPool
 from oxe_pipeline.loader.held_out import EvalLoader, held_out_samples
 from oxe_pipeline.loader.images import Substitution
 from oxe_pipeline.loader.options import BatchOptions
+from oxe_pipeline.loader.prefetch import Prefetcher, start_prefetch
+from oxe_pipeline.loader.state import samples_from, state_at
 from oxe_pipeline.loader.steps import StepSamples
 from oxe_pipeline.loader.threads import BatchThreads
-from oxe_pipeline.mixture.mixture import Mixture, StateError
+from oxe_pipeline.mixture.mixture import Mixture
 
-STATE_FORMAT = 1
 _MOST_THREADS = 16
 _SUBSTITUTIONS_KEPT = 1000
 
@@ -36,18 +37,16 @@ class Loader:
         assembler: BatchAssembler,
         samples: StepSamples,
         *,
-        batch_size: int,
         step: int,
         num_steps: int | None,
         threads: int,
         prefetch: int,
     ):
         self.mixture = mixture
-        self.batch_size = batch_size
+        self.batch_size = samples.batch_size
         """Global batch size: over all ranks."""
         self.step = step
         """The optimiser step whose batch comes next."""
-        self.num_steps = num_steps
         self.wait_s = 0.0
         """Seconds the consumer has waited for batches."""
         self.num_substituted = 0
@@ -57,11 +56,24 @@ class Loader:
         self.samples_per_dataset = np.zeros(len(mixture.datasets), np.int64)
         """Samples delivered by this loader, by data set of the mixture."""
         self._assembler, self._samples = assembler, samples
+        self._last_step = num_steps
         self._num_threads, self._prefetch = threads, prefetch
         self._threads: BatchThreads | None = None
+        self._prefetcher: Prefetcher | None = None
 
     def __iter__(self) -> "Loader":
         return self
+
+    @property
+    def num_steps(self) -> int | None:
+        """The step at which the loader has ended; None for never."""
+        ends = [end for end in (self._last_step, self._samples.num_steps) if end is not None]
+        return min(ends, default=None)
+
+    @property
+    def g(self) -> int:
+        """The sample number that comes next, over all ranks."""
+        return self._samples.first_g(self.step)
 
     def __next__(self) -> dict:
         """The batch of step `self.step`. A fault in making it is raised here, and the loader stays at that step."""
@@ -74,6 +86,8 @@ class Loader:
             raise
         self.wait_s += time.perf_counter() - started
         self.step += 1
+        if self._prefetcher:
+            self._prefetcher.advance(self.step)
         self.samples_per_dataset += np.bincount(batch["dataset"].numpy(), minlength=len(self.samples_per_dataset))
         self.num_substituted += len(substituted)
         for substitution in substituted:
@@ -88,6 +102,8 @@ class Loader:
         self.close()
 
     def _start(self) -> BatchThreads:
+        streams = [dataset.stream for dataset in self.mixture.datasets]
+        self._prefetcher = start_prefetch(streams, self._samples, first=self.step, stop=self.num_steps)
         return BatchThreads(
             self._assembler,
             self._samples.__getitem__,
@@ -99,6 +115,9 @@ class Loader:
 
     def close(self) -> None:
         """Ends the threads. Iterating again starts new ones at `self.step`."""
+        prefetcher, self._prefetcher = self._prefetcher, None
+        if prefetcher:
+            prefetcher.close()
         threads, self._threads = self._threads, None
         if threads:
             threads.close()
@@ -113,29 +132,17 @@ class Loader:
 
     def state_dict(self) -> dict:
         """What `load_state_dict` needs to go on with the next batch, as JSON: tens of numbers, whatever the step."""
-        return {
-            "format": STATE_FORMAT,
-            "step": self.step,
-            "batch_size": self.batch_size,
-            "mixture": self.mixture.state_dict(self.step * self.batch_size),
-        }
+        return state_at(self.step, self._samples, self.mixture)
 
     def load_state_dict(self, state: Mapping) -> None:
-        """Goes on where the loader that gave `state` stood; that one may have had other ranks, threads or prefetch.
+        """Goes on with the sample at which the loader that gave `state` stood.
 
-        Raises StateError when the mixture's data, seed, or weights so far differ, naming both, or for another batch
-        size.
+        That one may have had other ranks, threads, prefetch or batch size; steps are counted on from its own. Raises
+        StateError when the mixture's data, seed, or weights so far differ, naming both.
         """
-        if state.get("format") != STATE_FORMAT:
-            raise StateError(f"loader state has format {state.get('format')!r}, this package reads {STATE_FORMAT}")
-        if state["batch_size"] != self.batch_size:
-            raise StateError(
-                f"the state was saved with global batch size {state['batch_size']}, this loader has {self.batch_size}; "
-                "make the loader with the saved one"
-            )
-        self.mixture.check_state(state["mixture"])
+        step, samples = samples_from(state, self._samples, self.mixture)
         self.close()
-        self.step = int(state["step"])
+        self.step, self._samples = step, samples
 
 
 def make_loader(
@@ -147,27 +154,28 @@ def make_loader(
     world_size: int = 1,
     start_step: int = 0,
     num_steps: int | None = None,
+    num_samples: int | None = None,
     threads: int | None = None,
     prefetch: int = 3,
     pin_memory: bool = False,
     **options,
 ) -> Loader:
-    """An endless Loader over a mixture, at optimiser step `start_step`.
+    """A Loader over a mixture, at optimiser step `start_step`; endless unless told where to end.
 
     `batch_size` is global: rank r of W gets samples r*B//W .. (r+1)*B//W-1 of each step's B, so any number of ranks
     makes the same optimisation. `seed` None takes the mixture's. The last step is `num_steps`-1, counted from 0
-    whatever `start_step` is. `threads` None: one per CPU core that this process may use, 16 at most (give a number
-    where several ranks share a host). `prefetch` batches are in the making at any time. `pin_memory` puts images into
-    page-locked memory. `options` are the fields of BatchOptions: chunk, chunk_s, history, image_size, cameras,
-    normalizer, instruction, camera_dropout, goal_images, on_corrupt. Raises ValueError for values that do not hold.
+    whatever `start_step` is; or the one with sample `num_samples`-1, which then has what is left: with
+    `mixture.samples_per_epoch()`, or a multiple of it, the loader ends with an epoch. `threads` None: one per CPU core
+    that this process may use, 16 at most (give a number where several ranks share a host). `prefetch` batches are in
+    the making at any time. `pin_memory` puts images into page-locked memory. `options` are the fields of BatchOptions.
+    Raises ValueError for values that do not hold.
     """
     mixture = mixture if seed is None else mixture.with_seed(seed)
     check_steps(start_step, num_steps)
     return Loader(
         mixture,
         _assembler(mixture, BatchOptions(**options), prefetch, pin_memory),
-        StepSamples(mixture, batch_size, rank, world_size),
-        batch_size=batch_size,
+        StepSamples(mixture, batch_size, rank, world_size, num_samples=num_samples),
         step=start_step,
         num_steps=num_steps,
         threads=usable_cores() if threads is None else threads,
@@ -181,6 +189,8 @@ def make_eval_loader(
     batch_size: int,
     split: str = "val",
     max_windows_per_dataset: int | None = None,
+    rank: int = 0,
+    world_size: int = 1,
     threads: int | None = None,
     prefetch: int = 3,
     pin_memory: bool = False,
@@ -188,14 +198,18 @@ def make_eval_loader(
 ) -> EvalLoader:
     """All windows of a held-out split of the mixture's streams, each once, in a fixed order; see `held_out_samples`.
 
-    Instructions are the main ones unless `instruction="any"` is given; other `options` as in `make_loader`. `g` numbers
-    the windows. Raises ValueError when the split is empty.
+    Rank r of W gets windows r*N//W .. (r+1)*N//W-1 of N, in batches of `batch_size`. Instructions are the main ones
+    unless `instruction="any"` is given; other `options` as in `make_loader`. `g` numbers the windows. Raises ValueError
+    when the split is empty.
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of 1 or more, is {batch_size!r}")
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank must be from 0 to world_size-1 = {world_size - 1}, is {rank}")
+    windows = held_out_samples(mixture, split, max_windows_per_dataset)
     return EvalLoader(
         _assembler(mixture, BatchOptions(**{"instruction": "main", **options}), prefetch, pin_memory),
-        held_out_samples(mixture, split, max_windows_per_dataset),
+        windows.rows(rank * len(windows) // world_size, (rank + 1) * len(windows) // world_size),
         batch_size=batch_size,
         threads=usable_cores() if threads is None else threads,
         prefetch=prefetch,

@@ -1,21 +1,22 @@
 """Assembles batches ahead of the consumer, in order, in a pool of threads that share the images of each batch.
 
-The work of a batch is first one task for its numbers, then tasks of a few images each, behind those of earlier batches
-in one queue: whichever thread is free takes the next, so all threads work on the batch that is needed first. Threads
-and not processes, because decoding releases the GIL and finished pixels need not travel.
+The work of a batch is first one task for its numbers, then a task per thread for its images, behind those of earlier
+batches in one queue, so all threads work on the batch that is needed first. They share out its images a few at a time,
+whichever is free taking the next. Threads and not processes, because decoding releases the GIL and finished pixels need
+not travel.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from oxe_pipeline.loader.batch import BatchAssembler, PendingBatch
 from oxe_pipeline.loader.images import Substitution
 from oxe_pipeline.loader.window import Samples
 
-_IMAGES_PER_TASK = 16
-"""About five milliseconds of decoding: long against the cost of a task, short against a batch."""
+_IMAGES_AT_ONCE = 4
+"""A thread takes so many images at a time: about a millisecond of decoding."""
 
 
 class BatchThreads:
@@ -38,9 +39,7 @@ class BatchThreads:
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number of 1 or more, is {value!r}")
         self._assembler, self._samples_of = assembler, samples_of
-        images_per_sample = max(1, len(assembler.cameras) * assembler.options.history)
-        self._samples_per_task = max(1, _IMAGES_PER_TASK // images_per_sample)
-        self._next, self._stop = first, stop
+        self._next, self._stop, self._threads = first, stop, threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batch")
         self._underway: deque[Future] = deque()
         for _ in range(prefetch):
@@ -72,17 +71,19 @@ class BatchThreads:
     def _begin(self, number: int, finished: Future) -> None:
         try:
             pending = PendingBatch(self._assembler, self._samples_of(number))
-            size, each = len(pending.samples), self._samples_per_task
-            parts = [(start, min(start + each, size)) for start in range(0, size, each)]
-            countdown = _Countdown(len(parts))
-            for part in parts:
-                self._pool.submit(self._decode, pending, part, countdown, finished)
+            starts = range(0, pending.num_images, _IMAGES_AT_ONCE)
+            helpers = max(1, min(self._threads, len(starts)))
+            countdown, shared = _Countdown(helpers), iter(starts)
+            for _ in range(helpers):
+                self._pool.submit(self._decode, pending, shared, countdown, finished)
         except BaseException as error:  # handed to the consumer, who waits on `finished`
             finished.set_exception(error)
 
-    def _decode(self, pending: PendingBatch, part: tuple[int, int], countdown: "_Countdown", finished: Future) -> None:
+    def _decode(self, pending: PendingBatch, starts: Iterator[int], countdown: "_Countdown", finished: Future) -> None:
         try:
-            pending.decode(*part)
+            # A range's iterator may be shared: taking the next is one operation under the GIL.
+            for start in starts:
+                pending.decode(start, start + _IMAGES_AT_ONCE)
             if countdown.is_last():
                 finished.set_result((pending.finish(), pending.substituted))
         except BaseException as error:  # handed to the consumer; a second fault of the same batch is not needed
@@ -92,11 +93,11 @@ class BatchThreads:
 
 
 class _Countdown:
-    """Counts finished parts. A part that fails never counts, so a failed batch has no last part."""
+    """Counts threads that are done. One that fails never counts, so a failed batch has no last one."""
 
-    def __init__(self, parts: int):
+    def __init__(self, threads: int):
         self.lock = threading.Lock()
-        self._left = parts
+        self._left = threads
 
     def is_last(self) -> bool:
         with self.lock:

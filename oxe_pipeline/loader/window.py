@@ -5,12 +5,13 @@ lacks at either end of its episode is padded, and masked: history holds the firs
 one, while deltas and velocities are zero, since repeating a motion would be another motion.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from oxe_pipeline.stream.reader import Stream
+from oxe_pipeline.stream.reader import Shard, Stream
 from schemas.slots import ACTION_NAMES
 from schemas.spec import Channel, slot_indices
 
@@ -27,10 +28,72 @@ class Samples:
     def __len__(self) -> int:
         return len(self.g)
 
-    def by_dataset(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Each data set that occurs, with the rows int64 [n] of the batch that come from it."""
-        for number in np.unique(self.dataset).tolist():
-            yield number, np.flatnonzero(self.dataset == number)
+    def rows(self, start: int, stop: int) -> "Samples":
+        """Samples start .. stop-1, in memory of their own."""
+        return Samples(*(column[start:stop].copy() for column in (self.g, self.dataset, self.episode, self.step)))
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPart:
+    """The samples of a batch that come from one data set, those of one shard together.
+
+    int64 [n] each; `here` are their rows of the batch, the rest is theirs. It holds shards open: not to be kept.
+    """
+
+    dataset: int
+    here: np.ndarray
+    episode: np.ndarray
+    step: np.ndarray
+    first_row: np.ndarray
+    length: np.ndarray
+    shards: list[tuple[Shard, slice]]
+    """Each shard that occurs, with the range of samples it holds."""
+
+    def gather(self, vector: str, steps: np.ndarray) -> np.ndarray:
+        """float32 [n, T, width]: the rows at `steps` int64 [n, T] of each sample's episode; width as stored."""
+        # `take` does what indexing does, in a third of the time for rows as short as these.
+        rows = self.first_row[:, None] + steps
+        columns = [shard.vectors[vector] for shard, _ in self.shards]
+        if len(columns) == 1:
+            return columns[0].take(rows, axis=0)
+        gathered = np.empty((*rows.shape, columns[0].shape[1]), np.float32)
+        for column, (_, part) in zip(columns, self.shards, strict=True):
+            gathered[part] = column.take(rows[part], axis=0)
+        return gathered
+
+
+def dataset_parts(streams: Sequence[Stream], samples: Samples) -> list[DatasetPart]:
+    """A part per data set that occurs in the batch, by number; maps the shards that it needs."""
+    return [_part(number, streams[number], samples, here) for number, here in _groups(samples.dataset)]
+
+
+def _part(number: int, stream: Stream, samples: Samples, here: np.ndarray) -> DatasetPart:
+    by_shard = _groups(stream.episodes.shard[samples.episode[here]])
+    if len(by_shard) > 1:
+        here = here[np.concatenate([group for _, group in by_shard])]
+    episode = samples.episode[here]
+    shards, start = [], 0
+    for shard, group in by_shard:
+        shards.append((stream.shard(shard), slice(start, start + len(group))))
+        start += len(group)
+    return DatasetPart(
+        dataset=number,
+        here=here,
+        episode=episode,
+        step=samples.step[here],
+        first_row=stream.episodes.first_row[episode],
+        length=stream.episodes.length[episode],
+        shards=shards,
+    )
+
+
+def _groups(keys: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Each distinct key, ascending, with its positions int64 [n], ascending; keys int [B]."""
+    order = keys.argsort(kind="stable")
+    ordered = keys[order]
+    cuts = (np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist()
+    edges = [0, *cuts, len(keys)] if len(keys) else []
+    return [(int(ordered[a]), order[a:b]) for a, b in pairwise(edges)]
 
 
 def history_steps(step: np.ndarray, history: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,21 +107,6 @@ def chunk_steps(step: np.ndarray, length: np.ndarray, chunk: int) -> tuple[np.nd
     """Steps t .. t+chunk-1, clamped to the episode, int64 [B, chunk], and which of them exist, bool [B, chunk]."""
     steps = step[:, None] + np.arange(chunk)
     return np.minimum(steps, length[:, None] - 1), steps < length[:, None]
-
-
-def gather(stream: Stream, vector: str, episode: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """float32 [B, T, width]: the rows `steps` int64 [B, T] of episodes `episode` int64 [B]; width as stored."""
-    shards = stream.episodes.shard[episode]
-    rows = stream.episodes.first_row[episode][:, None] + steps
-    distinct = np.unique(shards)
-    if len(distinct) == 1:
-        return stream.shard(int(distinct[0])).vectors[vector][rows]
-    width = stream.shard(int(distinct[0])).vectors[vector].shape[1]
-    gathered = np.empty((*rows.shape, width), np.float32)
-    for number in distinct:
-        here = np.flatnonzero(shards == number)
-        gathered[here] = stream.shard(int(number)).vectors[vector][rows[here]]
-    return gathered
 
 
 def kind_masks(spec: dict) -> tuple[np.ndarray, np.ndarray]:

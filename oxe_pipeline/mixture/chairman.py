@@ -3,30 +3,24 @@ of its share or behind it, at any prefix of the stream.
 
 This is Tijdeman's solution of the chairman assignment problem ("The chairman assignment problem", Discrete Mathematics
 32, 1980): of the data sets that are not too far ahead, take the one whose turn is due first. The error is at most 1 -
-1/(2D - 2) for D data sets. To find place g in O(1) the assignment is kept as a table of one period; that costs up to 16
-MB, up to about a second, and the rounding of weights that are no small fractions (below 1/2^20 of all samples).
+1/(2D - 2) for D data sets. To find place g in O(1) the assignment is kept as a table of one period; that costs up to 4
+MB and a third of a second. Weights with a longer period go by `halving`.
 """
 
 import heapq
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
 
-MAX_PERIOD = 1 << 20
-"""Longest table. A share below 1 / MAX_PERIOD has no place in it and is refused."""
-
-
-class WeightError(ValueError):
-    """Weights that no mixture can be made of: which data set, which value, and the remedy, in one line."""
+MAX_PERIOD = 1 << 18
+"""Longest table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SharePlan:
-    """The places of one period, repeated for ever. Made by `from_weights` or `from_counts`; arrays are read-only."""
+    """The places of one period, repeated for ever. Made by `from_counts`; arrays are read-only."""
 
     period: int
     dataset_of_place: np.ndarray
@@ -37,14 +31,13 @@ class SharePlan:
     """int64 [D]: places of each data set in a period; sums to `period`."""
 
     @staticmethod
-    def from_weights(weights: Sequence[float | Fraction], names: Sequence[str] | None = None) -> "SharePlan":
-        """The plan for weights >= 0; see `quantise` for what is exact. WeightError names the data set at fault."""
-        return SharePlan.from_counts(quantise(weights, names))
-
-    @staticmethod
     def from_counts(counts: Sequence[int]) -> "SharePlan":
         """The plan in which data set d gets counts[d] of every sum(counts) samples. Deterministic, and cached."""
         return _plan(tuple(int(count) for count in counts))
+
+    def shares(self) -> np.ndarray:
+        """float64 [D]: what part of all samples each data set gets."""
+        return self.count_of_dataset / self.period
 
     def locate(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(data set int32 [N], k int64 [N]) of sample numbers g int64 [N]: sample g is the data set's k-th, from 0."""
@@ -57,62 +50,6 @@ class SharePlan:
         cycle, place = divmod(g, self.period)
         part = np.bincount(self.dataset_of_place[:place], minlength=len(self.count_of_dataset))
         return part + cycle * self.count_of_dataset
-
-
-def exact(weight: float | Fraction) -> Fraction:
-    """The number as it is written: 0.1 becomes 1/10, not its binary neighbour. Raises ValueError unless finite."""
-    if isinstance(weight, Fraction | int):
-        return Fraction(weight)
-    if not math.isfinite(weight):
-        raise ValueError(f"{weight!r} is not a finite number")
-    return Fraction(repr(float(weight)))
-
-
-def quantise(weights: Sequence[float | Fraction], names: Sequence[str] | None = None) -> list[int]:
-    """Whole numbers of places in the same proportion as the weights, as few as hold it.
-
-    Exact when the proportion needs MAX_PERIOD places or fewer, as 1 : 0.5 does. Otherwise there are MAX_PERIOD places,
-    dealt by largest remainder: each share is then off by less than 1 / MAX_PERIOD. WeightError for a negative or
-    non-finite weight, for a total of zero, and for a positive share that is below one place.
-    """
-    names = names or [f"number {number}" for number in range(len(weights))]
-    fractions = [checked_weight(weight, name) for weight, name in zip(weights, names, strict=True)]
-    scale = math.lcm(*(fraction.denominator for fraction in fractions))
-    whole = [fraction.numerator * (scale // fraction.denominator) for fraction in fractions]
-    divisor = math.gcd(*whole)
-    if not divisor:
-        raise WeightError(
-            f"the weights of {', '.join(names[:8]) or 'no data set'} are zero in total; give one a weight > 0"
-        )
-    whole = [value // divisor for value in whole]
-    total = sum(whole)
-    if total <= MAX_PERIOD:
-        return whole
-    for value, name, fraction in zip(whole, names, fractions, strict=True):
-        if 0 < value * MAX_PERIOD < total:
-            raise WeightError(
-                f"weight {float(fraction):g} of data set {name} is {value / total:.3g} of the total, below the least "
-                f"share, 1 in {MAX_PERIOD}; raise it above {float(sum(fractions)) / MAX_PERIOD:.3g} or leave it out"
-            )
-    places, remainders = zip(*(divmod(value * MAX_PERIOD, total) for value in whole), strict=True)
-    counts = list(places)
-    # Ties go to the earlier data set, so that the same weights give the same places.
-    for index in sorted(range(len(counts)), key=lambda i: (-remainders[i], i))[: MAX_PERIOD - sum(counts)]:
-        counts[index] += 1
-    # Reduced once more, so that quantising the result gives the result: saved proportions stay what they are.
-    divisor = math.gcd(*counts)
-    return [count // divisor for count in counts]
-
-
-def checked_weight(weight: float | Fraction, name: str) -> Fraction:
-    """`exact(weight)`; WeightError naming the data set unless it is a finite number, 0 or more."""
-    try:
-        fraction = exact(weight)
-    except (ValueError, TypeError):
-        raise WeightError(f"weight {weight!r} of data set {name} is not a number; write one such as 0.5") from None
-    if fraction < 0:
-        raise WeightError(f"weight {float(fraction):g} of data set {name} is negative; weights are 0 or more")
-    return fraction
 
 
 @lru_cache(maxsize=16)

@@ -6,7 +6,9 @@ without paths.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,11 +16,15 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 import schemas
+from oxe_pipeline.overlays.overlay import is_path
 from oxe_pipeline.stream.format import MANIFEST, write_whole
+from oxe_pipeline.stream.remote import holds_stream, is_url
 from schemas.operations import Model
 from schemas.spec import nearest
 
 MIXTURES_FOLDER = Path(schemas.__file__).parent / "mixtures"
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader in C where PyYAML was built with it: a file of 3,000 data sets would else take seconds."""
 
 
 class MixtureConfigError(ValueError):
@@ -33,6 +39,9 @@ class DatasetEntry(Model):
     path: str = ""
     """Its stream: absolute, or relative to the mixture file; "" in named mixtures: the folder `name` below a root."""
     weight: float = 1.0
+    overlay: str = ""
+    """What of it is drawn: the name of an overlay beside its data, or the path of an overlay's file (it ends in
+    .arrow), absolute or relative to the mixture file; "" for every step."""
 
 
 class WeightChange(Model):
@@ -55,6 +64,8 @@ class MixtureConfig(Model):
     """Multiplies each weight by the data set's train steps: the rule of Octo and OpenVLA with `balance_weights`."""
     temperature: float | None = Field(default=None, gt=0)
     """Multiplies each weight by (share of all train steps)^(1/temperature): 1 equals `balance`, larger is flatter."""
+    pool_shards: int | None = Field(default=None, ge=1)
+    """Shuffle within this many shards of each data set at a time, for streams behind a URL; None: uniformly."""
     split: str = "train"
     datasets: list[DatasetEntry] = Field(min_length=1)
     schedule: list[WeightChange] = Field(default_factory=list)
@@ -62,15 +73,14 @@ class MixtureConfig(Model):
     @field_validator("datasets")
     @classmethod
     def _names_differ(cls, entries: list[DatasetEntry]) -> list[DatasetEntry]:
-        names = [entry.name for entry in entries]
-        for name in names:
-            if names.count(name) > 1:
+        for name, times in Counter(entry.name for entry in entries).items():
+            if times > 1:
                 raise ValueError(f"data set {name} is listed twice; keep one entry")
         return entries
 
     @model_validator(mode="after")
     def _changes_name_known_data_sets(self) -> "MixtureConfig":
-        known = [entry.name for entry in self.datasets]
+        known = dict.fromkeys(entry.name for entry in self.datasets)
         for change in self.schedule:
             for name in change.weights:
                 if name not in known:
@@ -89,7 +99,7 @@ def read_config(path: str | Path) -> MixtureConfig:
     """The mixture in a YAML file, paths made absolute. MixtureConfigError names the file, key and value at fault."""
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), Loader=_YAML_LOADER)
     except OSError as error:
         raise MixtureConfigError(
             f"{path}: cannot be read ({error.strerror}); make one with oxe_pipeline.mix --out"
@@ -99,22 +109,40 @@ def read_config(path: str | Path) -> MixtureConfig:
     if not isinstance(content, dict):
         raise MixtureConfigError(f"{path}: must hold a mapping of keys, holds {type(content).__name__}")
     config = validated(content, str(path))
-    folder = path.resolve().parent
-    entries = [
-        entry.model_copy(update={"path": str((folder / entry.path).resolve())}) if entry.path else entry
-        for entry in config.datasets
-    ]
-    return config.model_copy(update={"datasets": entries})
+    return _with_paths(config, partial(_absolute, path.resolve().parent))
 
 
 def write_config(path: str | Path, config: MixtureConfig) -> None:
     """Writes a mixture file whole or not at all, with paths relative to it, so that the folder may be moved as one."""
     path = Path(path)
     folder = path.resolve().parent
-    entries = [entry.model_copy(update={"path": os.path.relpath(entry.path, folder)}) for entry in config.datasets]
-    content = config.model_copy(update={"datasets": entries}).model_dump(exclude_none=True)
+    content = _with_paths(config, partial(_relative, folder)).model_dump(exclude_none=True)
+    content["datasets"] = [
+        {key: value for key, value in entry.items() if key != "overlay" or value} for entry in content["datasets"]
+    ]
     kept = {key: value for key, value in content.items() if value not in ("", [])}
     write_whole(path, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=120).encode())
+
+
+def _with_paths(config: MixtureConfig, change: Callable[[str], str]) -> MixtureConfig:
+    """`config` with every path on this machine changed; addresses (s3://, https://) and names stay."""
+
+    def changed(path: str) -> str:
+        return change(path) if path and "://" not in path else path
+
+    entries = []
+    for entry in config.datasets:
+        overlay = changed(entry.overlay) if is_path(entry.overlay) else entry.overlay
+        entries.append(entry.model_copy(update={"path": changed(entry.path), "overlay": overlay}))
+    return config.model_copy(update={"datasets": entries})
+
+
+def _absolute(folder: Path, path: str) -> str:
+    return os.path.realpath(folder / path)
+
+
+def _relative(folder: Path, path: str) -> str:
+    return os.path.relpath(path, folder)
 
 
 def validated(content: dict, where: str) -> MixtureConfig:
@@ -158,28 +186,23 @@ def stream_names(root: str | Path) -> list[str]:
 def with_streams_below(
     config: MixtureConfig, root: str | Path, *, on_missing: Callable[[str], None] | None = None
 ) -> MixtureConfig:
-    """`config` with each data set that has no path found as the folder of its name below `root`.
+    """`config` with each data set that has no path found as the folder of its name below `root`, a folder or a URL.
 
     One that is not there raises MixtureConfigError with the nearest names; with `on_missing` it is left out instead, in
     later weights too, and its name handed over.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise MixtureConfigError(f"{root}: no such folder; --root takes the folder that holds the streams")
-    if (root / MANIFEST).is_file():
-        raise MixtureConfigError(
-            f"{root}: is itself a stream; --root takes the folder above it, {root.resolve().parent}"
-        )
+    if not is_url(root):
+        root = _checked_root(Path(root))
     entries = []
     for entry in config.datasets:
-        if entry.path or (root / entry.name).is_dir():
-            entries.append(entry.model_copy(update={"path": entry.path or str((root / entry.name).resolve())}))
+        path = entry.path or _stream_below(root, entry.name)
+        if path:
+            entries.append(entry.model_copy(update={"path": path}))
         elif on_missing:
             on_missing(entry.name)
         else:
-            raise MixtureConfigError(
-                f"{root}: there is no data set {entry.name!r}{nearest(entry.name, stream_names(root))}"
-            )
+            known = [] if is_url(root) else stream_names(root)
+            raise MixtureConfigError(f"{root}: there is no data set {entry.name!r}{nearest(entry.name, known)}")
     if not entries:
         raise MixtureConfigError(f"{root}: holds none of the {len(config.datasets)} data sets of the mixture")
     kept = {entry.name for entry in entries}
@@ -188,3 +211,21 @@ def with_streams_below(
         for change in config.schedule
     ]
     return config.model_copy(update={"datasets": entries, "schedule": changes})
+
+
+def _checked_root(root: Path) -> Path:
+    if not root.is_dir():
+        raise MixtureConfigError(f"{root}: no such folder; --root takes the folder that holds the streams")
+    if (root / MANIFEST).is_file():
+        raise MixtureConfigError(
+            f"{root}: is itself a stream; --root takes the folder above it, {root.resolve().parent}"
+        )
+    return root
+
+
+def _stream_below(root: str | Path, name: str) -> str:
+    """Path or URL of the data set's stream; "" where there is none."""
+    if isinstance(root, Path):
+        return str((root / name).resolve()) if (root / name).is_dir() else ""
+    url = f"{root.rstrip('/')}/{name}"
+    return url if holds_stream(url) else ""

@@ -14,6 +14,10 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _LANE_STEP = 0xD1B54A32D192ED03
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _WORD = (1 << 64) - 1
+# Made once: a numpy scalar costs half as much as the operation on a short array that it is for.
+_SHIFT_30, _SHIFT_27, _SHIFT_31, _SHIFT_11 = (np.uint64(shift) for shift in (30, 27, 31, 11))
+_FIRST_MULTIPLIER, _SECOND_MULTIPLIER = (np.uint64(multiplier) for multiplier in _MULTIPLIERS)
+_GOLDEN_WORD, _LANE_STEP_WORD = np.uint64(_GOLDEN), np.uint64(_LANE_STEP)
 
 
 class RandomStream(IntEnum):
@@ -53,9 +57,9 @@ def mix64(x: np.ndarray) -> np.ndarray:
 
     A bijection of 64-bit words in which each input bit changes each output bit with probability close to one half.
     """
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(_MULTIPLIERS[0])
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(_MULTIPLIERS[1])
-    return x ^ (x >> np.uint64(31))
+    x = (x ^ (x >> _SHIFT_30)) * _FIRST_MULTIPLIER
+    x = (x ^ (x >> _SHIFT_27)) * _SECOND_MULTIPLIER
+    return x ^ (x >> _SHIFT_31)
 
 
 def mix64_int(x: int) -> int:
@@ -76,14 +80,14 @@ def bits(seed: int, g: ArrayLike, stream: int, lane: ArrayLike = 0) -> np.ndarra
     g, lane = np.asarray(g), np.asarray(lane)
     shape = np.broadcast_shapes(g.shape, lane.shape)
     # Arrays of at least one dimension wrap around at 2^64 silently, which is the arithmetic meant; scalars would warn.
-    counter = np.atleast_1d(g).astype(np.uint64) * np.uint64(_GOLDEN) + np.uint64(inner)
-    offset = np.atleast_1d(lane).astype(np.uint64) * np.uint64(_LANE_STEP)
+    counter = np.atleast_1d(g).astype(np.uint64) * _GOLDEN_WORD + np.uint64(inner)
+    offset = np.atleast_1d(lane).astype(np.uint64) * _LANE_STEP_WORD
     return mix64((mix64(counter) ^ np.uint64(outer)) + offset).reshape(shape)
 
 
 def uniform(seed: int, g: ArrayLike, stream: int, lane: ArrayLike = 0) -> np.ndarray:
     """float64 in [0, 1), 53 random bits, shape of `g` and `lane` broadcast together; see `bits`."""
-    return (bits(seed, g, stream, lane) >> np.uint64(11)) * 2.0**-53
+    return (bits(seed, g, stream, lane) >> _SHIFT_11) * 2.0**-53
 
 
 def integers(seed: int, g: ArrayLike, stream: int, high: ArrayLike, lane: ArrayLike = 0) -> np.ndarray:

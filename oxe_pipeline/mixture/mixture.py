@@ -4,22 +4,30 @@ Any sample number can be asked for at any time and costs the same, so "which ste
 a run goes on exactly where it stopped, on any number of ranks and workers.
 """
 
+import copy
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import xxhash
 from numpy.typing import ArrayLike
 
-from oxe_pipeline.mixture.chairman import WeightError
 from oxe_pipeline.mixture.config import MixtureConfig, MixtureConfigError, read_config
+from oxe_pipeline.mixture.eligible import drawn_ranges, open_overlays, pools_of, train_steps, windows_per_epoch
 from oxe_pipeline.mixture.order import ORDER_VERSION, Order
 from oxe_pipeline.mixture.schedule import Schedule
+from oxe_pipeline.mixture.shares import WeightError
 from oxe_pipeline.mixture.weights import effective_weights
 from oxe_pipeline.mixture.windows import WindowIndex
+from oxe_pipeline.overlays.overlay import Overlay
+from oxe_pipeline.stream.cache import CacheOptions
 from oxe_pipeline.stream.format import canonical_json
 from oxe_pipeline.stream.reader import Stream, open_stream
+
+_OPENED_AT_ONCE = 16
 
 
 class StateError(ValueError):
@@ -43,39 +51,69 @@ class MixtureDataset:
     name: str
     stream: Stream
     num_episodes: int
-    """Episodes of the mixture's split."""
+    """Episodes of the mixture's split that are drawn from."""
     num_steps: int
-    """Steps of the mixture's split: windows that can be drawn."""
+    """Windows of one epoch: the steps that can be drawn, each as often as an overlay repeats it, else once."""
+    split_episodes: int
+    """Episodes of the mixture's split, drawn from or not."""
+    split_steps: int
+    """Steps of the mixture's split, drawn or not."""
+    overlay: str
+    """Name of the overlay that says what is drawn; "" for none: every step once per epoch."""
 
 
 class Mixture:
     """Open streams, weights over sample numbers, and a seed. Immutable; may be pickled to workers.
 
     `datasets` (tuple of MixtureDataset, sorted by name), `schedule`, `split`, `seed`, `name`; `identity` is 32
-    hexadecimal digits over the content of the streams, their names and the split, but neither weights nor seed.
+    hexadecimal digits over the content of the streams, their names, their overlays and the split, but neither weights
+    nor seed.
     """
 
     def __init__(
-        self, streams: Mapping[str, Stream], schedule: Schedule, *, seed: int = 0, split: str = "train", name: str = ""
+        self,
+        streams: Mapping[str, Stream],
+        schedule: Schedule,
+        *,
+        seed: int = 0,
+        split: str = "train",
+        name: str = "",
+        overlays: Mapping[str, Overlay] | None = None,
+        pool_shards: int | None = None,
     ):
-        self.name, self.split, self.schedule = name, split, schedule
+        """`overlays` are those of the data sets that have one, each read for its own stream (see `open_overlays`).
+        `pool_shards`: shuffle within this many shards of each data set at a time (see `locality`), None: uniformly."""
+        overlays = overlays or {}
+        self.name, self.split, self.pool_shards = name, split, pool_shards
         self._streams = dict(sorted(streams.items()))
-        episodes = [stream.episodes for stream in self._streams.values()]
-        self._windows = WindowIndex([index.length for index in episodes], [index.split_is(split) for index in episodes])
+        self._identities = {
+            name: stream.identity + (f"+{overlays[name].header.identity}" if name in overlays else "")
+            for name, stream in self._streams.items()
+        }
+        ranges = {name: drawn_ranges(stream, split, overlays.get(name)) for name, stream in self._streams.items()}
+        self._windows = WindowIndex(list(ranges.values()))
+        self._pools = pools_of(self._streams, ranges, pool_shards) if pool_shards is not None else None
         self.datasets = tuple(
-            MixtureDataset(name=name, stream=stream, num_episodes=int(num_episodes), num_steps=int(num_steps))
-            for (name, stream), num_episodes, num_steps in zip(
-                self._streams.items(),
-                self._windows.episodes_per_dataset,
-                self._windows.windows_per_dataset,
-                strict=True,
+            MixtureDataset(
+                name=name,
+                stream=stream,
+                num_episodes=int(self._windows.episodes_per_dataset[number]),
+                num_steps=int(self._windows.windows_per_dataset[number]),
+                split_episodes=stream.manifest.counts.split_episodes.get(split, 0),
+                split_steps=stream.manifest.counts.split_steps.get(split, 0),
+                overlay=overlays[name].header.name if name in overlays else "",
             )
+            for number, (name, stream) in enumerate(self._streams.items())
         )
+        self.identity = xxhash.xxh3_128_hexdigest(canonical_json([split, self._identities]).encode())
+        self._set_order(schedule, seed)
+
+    def _set_order(self, schedule: Schedule, seed: int) -> None:
+        self.schedule = schedule
         steps = {dataset.name: dataset.num_steps for dataset in self.datasets}
-        self._order = Order(schedule, steps, seed)
-        names = list(self._streams)
-        self._dataset_of_schedule = np.array([names.index(name) for name in schedule.names], np.int64)
-        self.identity = xxhash.xxh3_128_hexdigest(canonical_json([split, self._identities()]).encode())
+        self._order = Order(schedule, steps, seed, self._pools)
+        number_of = {name: number for number, name in enumerate(self._streams)}
+        self._dataset_of_schedule = np.array([number_of[name] for name in schedule.names], np.int64)
 
     @property
     def seed(self) -> int:
@@ -94,6 +132,17 @@ class Mixture:
     def epochs(self, g: ArrayLike) -> np.ndarray:
         """int64 [N]: how often each sample's data set had been seen whole before it."""
         return self._order.locate(g).epoch
+
+    def samples_per_epoch(self) -> int:
+        """Samples from 0 on after which every data set was seen whole at least once; for a single one: its windows.
+
+        WeightError when a data set loses its weight in the schedule before that.
+        """
+        return self._order.samples_per_epoch()
+
+    def windows_per_episode(self) -> tuple[np.ndarray, np.ndarray]:
+        """(data set, windows per epoch) int64 [E] each, of every episode that is drawn from; see `locate`."""
+        return self._windows.windows_per_episode()
 
     def samples(self, g0: int, g1: int) -> list[Sample]:
         """The samples g0 .. g1-1, with the ids that lead back to the source episode."""
@@ -124,9 +173,10 @@ class Mixture:
             "seed": self.seed,
             "schedule": self.schedule.state(),
             "order_version": ORDER_VERSION,
+            "pool_shards": self.pool_shards,
             "split": self.split,
             "identity": self.identity,
-            "datasets": self._identities(),
+            "datasets": dict(self._identities),
         }
 
     def check_state(self, state: Mapping) -> None:
@@ -170,55 +220,90 @@ class Mixture:
                 f"the state has order version {state['order_version']}, this package draws in version {ORDER_VERSION}; "
                 "use the version of the package that saved it"
             )
+        if state["pool_shards"] != self.pool_shards:
+            raise StateError(
+                f"the state was saved with pool_shards {state['pool_shards']}, this mixture has {self.pool_shards}; "
+                "use the same"
+            )
         if state["split"] != self.split:
             raise StateError(f"the state was saved on split {state['split']!r}, this mixture draws from {self.split!r}")
-        own = self._identities()
         for name, identity in state["datasets"].items():
-            if own.get(name) != identity:
+            own = self._identities.get(name, "")
+            if own != identity:
+                same_stream = own.partition("+")[0] == identity.partition("+")[0]
                 raise StateError(
-                    f"data set {name} differs: the state was saved on stream {identity}, this mixture holds "
-                    f"{own.get(name, 'none of that name')} (mixtures {state['identity']} and {self.identity}); "
-                    "open the same streams"
+                    f"data set {name} differs: the state was saved on {_described(identity)}, this mixture holds "
+                    f"{_described(own)} (mixtures {state['identity']} and {self.identity}); "
+                    + ("name the same overlay in the mixture" if same_stream else "open the same streams")
                 )
 
-    def _identities(self) -> dict[str, str]:
-        return {name: stream.identity for name, stream in self._streams.items()}
-
     def _with(self, schedule: Schedule, seed: int) -> "Mixture":
-        return Mixture(self._streams, schedule, seed=seed, split=self.split, name=self.name)
+        changed = copy.copy(self)
+        changed._set_order(schedule, seed)
+        return changed
 
 
-def load_mixture(source: str | Path | MixtureConfig, split: str | None = None) -> Mixture:
+def _described(identity: str) -> str:
+    """A data set's identity in a state: of its stream, "+", of its overlay."""
+    stream, _, overlay = identity.partition("+")
+    if not stream:
+        return "none of that name"
+    return f"stream {stream} with overlay {overlay}" if overlay else f"stream {stream}"
+
+
+def load_mixture(
+    source: str | Path | MixtureConfig, split: str | None = None, *, cache: CacheOptions | None = None
+) -> Mixture:
     """Opens the streams of a mixture file (mix.yaml) or config and returns their Mixture.
 
-    `split` other than the config's own draws from that split instead; data sets without an episode in it then have
-    weight 0. Weights by size always count train steps. Raises MixtureConfigError, WeightError or StreamError, each
-    naming file or data set, the value and the remedy.
+    `split` other than the config's own draws from that split instead; data sets with nothing to draw in it then
+    have weight 0. Weights by size always count train steps. `cache` says where streams behind URLs are kept. Raises
+    MixtureConfigError, WeightError or StreamError, each naming file or data set, the value and the remedy.
     """
     config = source if isinstance(source, MixtureConfig) else read_config(source)
-    return build_mixture(config, open_streams(config), split)
+    return build_mixture(config, open_streams(config, cache=cache), split)
 
 
-def open_streams(config: MixtureConfig) -> dict[str, Stream]:
-    """Data set to its open stream. StreamError for one that is missing or unfinished."""
+def open_streams(config: MixtureConfig, *, cache: CacheOptions | None = None) -> dict[str, Stream]:
+    """Data set to its open stream; see open_stream. StreamError for one that is missing or unfinished."""
     for entry in config.datasets:
         if not entry.path:
             raise MixtureConfigError(f"data set {entry.name} has no path; say where its stream lies, or give --root")
-    return {entry.name: open_stream(entry.path) for entry in config.datasets}
+    names, paths = zip(*((entry.name, entry.path) for entry in config.datasets), strict=True)
+    # Opening a stream is mostly waiting: for the server of a URL, for a disk on the network; reading releases the GIL.
+    with ThreadPoolExecutor(_OPENED_AT_ONCE) as threads:
+        return dict(zip(names, threads.map(partial(open_stream, cache=cache), paths), strict=True))
 
 
-def train_steps(streams: Mapping[str, Stream]) -> dict[str, int]:
-    """Data set to the steps of its train split, as its manifest counts them."""
-    return {name: stream.manifest.counts.split_steps.get("train", 0) for name, stream in streams.items()}
-
-
-def build_mixture(config: MixtureConfig, streams: Mapping[str, Stream], split: str | None = None) -> Mixture:
-    """The Mixture of a config over streams that are open; see load_mixture."""
-    weights_from = effective_weights(config, train_steps(streams))
+def build_mixture(
+    config: MixtureConfig,
+    streams: Mapping[str, Stream],
+    split: str | None = None,
+    overlays: Mapping[str, Overlay] | None = None,
+) -> Mixture:
+    """The Mixture of a config over streams, and overlays (default: those of the config), that are open; see
+    load_mixture."""
+    overlays = open_overlays(config, streams) if overlays is None else overlays
+    weights_from = effective_weights(config, train_steps(streams, overlays))
     split = split or config.split
+    empty = {name for name, windows in windows_per_epoch(streams, overlays, split).items() if not windows}
+    if len(empty) == len(streams):
+        raise WeightError(f"no data set of the mixture has an episode in split {split!r}")
     if split != config.split:
-        empty = {name for name, stream in streams.items() if not stream.episodes.split_is(split).any()}
-        if len(empty) == len(streams):
-            raise WeightError(f"no data set of the mixture has an episode in split {split!r}")
         weights_from = {start: {n: w for n, w in ws.items() if n not in empty} for start, ws in weights_from.items()}
-    return Mixture(streams, Schedule.from_mapping(weights_from), seed=config.seed, split=split, name=config.name)
+    for name in empty & set(overlays):
+        if any(weights.get(name) for weights in weights_from.values()):
+            raise WeightError(
+                f"data set {name} has a weight, but overlay {overlays[name].header.name} leaves nothing of its split "
+                f"{split!r}; loosen the overlay's rules, or set the weight to 0"
+            )
+    schedule = Schedule.from_mapping(weights_from)
+    return Mixture(
+        streams,
+        schedule,
+        seed=config.seed,
+        split=split,
+        name=config.name,
+        overlays=overlays,
+        pool_shards=config.pool_shards,
+    )

@@ -19,12 +19,17 @@ class ShareRow:
     dataset: str
     episodes: int
     steps: int
+    """Windows of one epoch: the steps that can be drawn, each as often as an overlay repeats it, else once."""
+    split_steps: int
+    """Steps there are in the split, drawn or not."""
+    overlay: str
+    """Name of the overlay that says which steps are drawn; "" for none: all of them."""
     weight: float
     """As written, before balance or temperature."""
     share: float
     """Of all samples, as asked for."""
     share_error: float
-    """By how much the share that is held differs, since a period has whole places; below 1/2^20."""
+    """By how much the share that is held differs, since the schedule holds whole-number proportions of weights."""
     samples_per_epoch: float | None
     """Samples of the whole mixture until this data set was seen once; None at share 0."""
     epochs_per_million: float
@@ -64,6 +69,8 @@ def share_rows(
                     dataset=name,
                     episodes=datasets[name].num_episodes,
                     steps=steps,
+                    split_steps=datasets[name].split_steps,
+                    overlay=datasets[name].overlay,
                     weight=float(written[start][name]),
                     share=float(share),
                     share_error=abs(float(share) - held.get(name, 0.0)),

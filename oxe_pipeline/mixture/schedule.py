@@ -8,11 +8,14 @@ shuffled, so nothing that was already drawn changes when a segment is appended.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
-from oxe_pipeline.mixture.chairman import SharePlan, WeightError, exact, quantise
+from oxe_pipeline.mixture.chairman import MAX_PERIOD, SharePlan
+from oxe_pipeline.mixture.halving import HalvedShares
+from oxe_pipeline.mixture.shares import WeightError, exact, quantise
 
 BLOCK = 32
 """Samples within which the order of the data sets is shuffled. A batch of a multiple of 32 holds each data set's share
@@ -44,7 +47,8 @@ class Schedule:
         if any(start % BLOCK for start in starts):
             raise WeightError(f"segments must start at multiples of {BLOCK}, they start at {starts}")
         self._starts = np.array(starts, np.int64)
-        self.plans = [SharePlan.from_counts(segment.counts) for segment in self.segments]
+        self.plans = [share_plan(segment.counts) for segment in self.segments]
+        self._mixes = np.array([sum(count > 0 for count in segment.counts) > 1 for segment in self.segments])
         self._drawn_before = np.zeros((len(starts), len(self.names)), np.int64)
         for i, length in enumerate(np.diff(self._starts)):
             self._drawn_before[i + 1] = self._drawn_before[i] + self.plans[i].counts_before(int(length))
@@ -99,6 +103,10 @@ class Schedule:
             dataset[here], k[here] = self.plans[number].locate(g[here] - self._starts[number])
         return dataset, k + self._drawn_before[segment_of, dataset]
 
+    def mixes(self, g: np.ndarray) -> np.ndarray:
+        """bool [N]: whether several data sets are drawn from in the segment of each sample number."""
+        return self._mixes[np.searchsorted(self._starts, g, side="right") - 1]
+
     def drawn_before(self, g: int) -> np.ndarray:
         """int64 [D]: samples of each data set below `g`, before blocks are shuffled; exact at multiples of BLOCK."""
         number = int(np.searchsorted(self._starts, g, side="right")) - 1
@@ -107,8 +115,7 @@ class Schedule:
     def shares_at(self, g: int) -> dict[str, float]:
         """Data set to its share of the samples, in the segment that sample number `g` is in."""
         number = int(np.searchsorted(self._starts, g, side="right")) - 1
-        plan = self.plans[number]
-        return dict(zip(self.names, (plan.count_of_dataset / plan.period).tolist(), strict=True))
+        return dict(zip(self.names, self.plans[number].shares().tolist(), strict=True))
 
     def weights_from(self, g: int) -> dict[int, dict[str, int]]:
         """{sample number: {data set: whole-number weight}} from `g` on (rounded up to a block), that number first.
@@ -179,6 +186,18 @@ def parse_schedule(text: str) -> dict[int, dict[str, float]]:
     if not weights_from:
         raise WeightError("the schedule is empty; write it as 0: a=1,b=1; 50000: a=2,b=1")
     return weights_from
+
+
+def share_plan(counts: Sequence[int]) -> SharePlan | HalvedShares:
+    """Who gets which place when data set d gets counts[d] of every sum(counts): a table where it is short enough."""
+    if sum(counts) <= MAX_PERIOD:
+        return SharePlan.from_counts(counts)
+    return _halved(tuple(counts))
+
+
+@lru_cache(maxsize=16)
+def _halved(counts: tuple[int, ...]) -> HalvedShares:
+    return HalvedShares(counts)
 
 
 def _counts(weights: Mapping[str, float | Fraction], names: list[str]) -> tuple[int, ...]:

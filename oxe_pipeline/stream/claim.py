@@ -1,7 +1,7 @@
 """Whose an output folder is before a shard job touches it: nobody's, this job's, another job's, or something else's.
 
-job.json is written first and says which job is at work; the manifest, written last, replaces it. Between the two a
-second run of the same job goes on where the first stopped.
+The marker, job.json, is written first and says which job is at work; the manifest, written last, replaces it. Between
+the two a second run of the same job goes on where the first stopped.
 """
 
 import json
@@ -9,17 +9,17 @@ import re
 import tempfile
 from collections.abc import Set as AbstractSet
 
+from oxe_pipeline.stream.convert import MARKER, identity_at_work
 from oxe_pipeline.stream.format import MANIFEST, Manifest, StreamError, read_manifest, write_whole
 from oxe_pipeline.stream.output_folder import OutputFolder
 from oxe_pipeline.stream.plan import Plan, job_identity
 
-MARKER = "job.json"
 _JOB_FILE = re.compile(
     r"units/\d+\.json|shards/\d+-\d+\.(steps|images)\.arrow|statistics/\w+\.bin"
     rf"|episodes\.parquet|instructions\.parquet|{re.escape(MARKER)}|{re.escape(MANIFEST)}"
 )
-_UNFINISHED = re.compile(r"(?P<folder>(?:.*/)?)\.(?P<file>.+)\.\d+\.part")
-"""How stream.format.write_whole and the shard writer name a file that is being written."""
+_UNFINISHED = re.compile(r"(?P<folder>(?:.*/)?)\.(?P<file>.+)\.[0-9a-f]+\.part")
+"""How stream.format.unfinished_name names a file that is being written."""
 
 
 def claim_output(plan: Plan, out: OutputFolder, *, overwrite: bool) -> Manifest | None:
@@ -35,12 +35,13 @@ def claim_output(plan: Plan, out: OutputFolder, *, overwrite: bool) -> Manifest 
         manifest = read_output_manifest(out)
         if manifest_job_identity(manifest) == plan.work.identity and not overwrite:
             if all(out.size(name) == entry.bytes for name, entry in manifest.all_files().items()):
+                remove_job_files(out, keep={MANIFEST, *manifest.all_files()})
                 return manifest
         elif not overwrite:
             raise StreamError(f"{out}: holds {_difference(manifest, plan)}; choose another --out, or give --overwrite")
         remove_job_files(out, first=MANIFEST)
     elif MARKER in names:
-        if _marker_identity(out) != plan.work.identity:
+        if identity_at_work(out) != plan.work.identity:
             if not overwrite:
                 raise StreamError(
                     f"{out}: holds the unfinished output of a job with other input, options or code; run that job "
@@ -96,10 +97,3 @@ def read_output_manifest(out: OutputFolder) -> Manifest:
     with tempfile.TemporaryDirectory() as folder:
         write_whole(f"{folder}/{MANIFEST}", out.read(MANIFEST) or b"")
         return read_manifest(folder)
-
-
-def _marker_identity(out: OutputFolder) -> str:
-    try:
-        return json.loads(out.read(MARKER) or b"{}").get("identity", "")
-    except ValueError:
-        return ""

@@ -12,17 +12,10 @@ from oxe_pipeline.stats.statistics import VectorStatistics
 from oxe_pipeline.stream.claim import remove_job_files
 from oxe_pipeline.stream.convert import read_unit_record, slot_names
 from oxe_pipeline.stream.finish import write_tables
-from oxe_pipeline.stream.format import (
-    MANIFEST,
-    Counts,
-    Manifest,
-    Quarantined,
-    ShardEntry,
-    StreamError,
-    write_manifest,
-)
+from oxe_pipeline.stream.format import MANIFEST, Counts, Manifest, Quarantined, StreamError, write_manifest
 from oxe_pipeline.stream.output_folder import OutputFolder
 from oxe_pipeline.stream.plan import Plan
+from oxe_pipeline.stream.shard_table import ShardEntry, ShardTable
 from schemas.slots import CAMERAS
 
 
@@ -122,7 +115,7 @@ def commit_stream(plan: Plan, out: OutputFolder, max_bad_ratio: float) -> Manife
         statistics={vector: statistics.summary() for vector, statistics in merged.statistics.items()},
         language=merged.language.to_dict(),
         files=files,
-        shards=merged.shards,
+        shards=ShardTable.of(merged.shards),
     )
     with out.staging() as folder:
         write_manifest(folder, manifest)

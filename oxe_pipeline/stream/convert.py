@@ -3,6 +3,10 @@
 A unit runs in any process on any machine and holds one output shard in memory. What it did is written last, as a small
 record under units/; a later run that finds the record, with the same job identity, skips the unit. The record, not the
 runner, carries the results: a job's memory does not grow with the number of its units.
+
+Runners start a unit twice when they doubt its worker, and a worker whose job was given up does not hear of it. So two
+workers may be at one unit at once (they write the same bytes, each under a name of its own, and rename), and a worker
+looks whether the folder is still its job's before each file it puts there.
 """
 
 import json
@@ -18,15 +22,19 @@ from oxe_pipeline.language.report import LanguageReport
 from oxe_pipeline.provenance import code_version
 from oxe_pipeline.quality.checks import check_episode
 from oxe_pipeline.stats.statistics import VectorStatistics
-from oxe_pipeline.stream.format import VECTORS, ShardEntry, StreamError, canonical_json
+from oxe_pipeline.stream.format import MANIFEST, VECTORS, StreamError, canonical_json
 from oxe_pipeline.stream.images import ImageRecipe, encode_images
+from oxe_pipeline.stream.input_folder import InputFolder
 from oxe_pipeline.stream.output_folder import OutputFolder
+from oxe_pipeline.stream.shard_table import ShardEntry
 from oxe_pipeline.stream.writer import ColumnLayout, ShardWriter
 from schemas.slots import ACTION_NAMES, STATE_NAMES
 from schemas.spec import DatasetSpec
 
 UNIT_FORMAT = 1
 UNITS_FOLDER = "units"
+MARKER = "job.json"
+"""Says whose the output folder is, from before the first unit until the manifest is there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +76,7 @@ class Work:
     code_version: str
     """Of the machine that started the job; workers must run the same."""
     rlds: str
-    """The version folder; every worker must be able to read it under this path."""
+    """The version folder; every worker must be able to read it under this path or address."""
     spec: DatasetSpec | None
     """Applied to published RLDS; None for unified RLDS, where the builder has done it."""
     layout: ColumnLayout
@@ -130,20 +138,31 @@ def read_unit_record(out: OutputFolder, unit: Unit, identity: str) -> UnitRecord
     )
 
 
+def identity_at_work(out: OutputFolder) -> str:
+    """Identity of the job that the output folder belongs to until it is finished; "" when there is none."""
+    try:
+        return json.loads(out.read(MARKER) or b"{}").get("identity", "")
+    except ValueError:
+        return ""
+
+
 def convert_unit(unit: Unit, work: Work) -> dict:
     """Converts one unit unless its record is there already; returns counts, for the log.
 
     Deterministic: the same input and options give the same bytes, on any machine and at any second attempt. A bad
     episode is set aside in the record; only faults of the machine (a full disk, say) are raised, and StreamError where
-    this worker runs another version of the code than the machine that started the job.
+    this worker runs another version of the code than the machine that started the job, or the job is given up.
     """
     if code_version() != work.code_version:
         reason = f"this worker runs version {code_version()}, the job was started by {work.code_version}"
         raise StreamError(f"{work.out}: {reason}; install the same version on both")
+    if not identity_at_work(work.out) and work.out.size(MANIFEST) is not None:
+        return {"unit": unit.number, "episodes": 0, "quarantined": 0, "shards": 0, "resumed": True}
     record = read_unit_record(work.out, unit, work.identity)
     resumed = record is not None
     if record is None:
         record = _convert(unit, work)
+        _require_ownership(work)
         work.out.write(unit.record_name, record.to_bytes(work.identity))
     return {
         "unit": unit.number,
@@ -179,12 +198,17 @@ def _episode(
         return DataError(fault.reason, dataset=directory.name, episode=key, field=fault.field)
 
 
+def _require_ownership(work: Work) -> None:
+    if identity_at_work(work.out) != work.identity:
+        raise StreamError(f"{work.out}: this worker's job is over, or another has taken the folder; nothing written")
+
+
 def _convert(unit: Unit, work: Work) -> UnitRecord:
     record = UnitRecord(
         statistics={vector: VectorStatistics(names) for vector, names in slot_names(work.layout).items()}
     )
-    directory = RldsDirectory(work.rlds)
-    with work.out.staging() as folder:
+    source = InputFolder(work.rlds).opened(file.name for file in unit.files)
+    with source as directory, work.out.staging() as folder:
         writer = None
         for episode in unit_episodes(directory, work.spec, unit, check_data=work.check_data):
             try:
@@ -192,7 +216,7 @@ def _convert(unit: Unit, work: Work) -> UnitRecord:
                     raise episode
                 episode = encode_images(episode, work.images)
                 if writer and writer.image_bytes + _vector_bytes(writer) + _bytes(episode) > work.shard_bytes:
-                    _close(writer, record)
+                    _close(writer, record, work)
                     writer = None
                 if writer is None:
                     name = f"{unit.number:05d}-{len(record.shards):03d}"
@@ -203,7 +227,7 @@ def _convert(unit: Unit, work: Work) -> UnitRecord:
                 continue
             _count(episode, work.layout, record)
         if writer and writer.steps:
-            _close(writer, record)
+            _close(writer, record, work)
     return record
 
 
@@ -217,7 +241,8 @@ def slot_names(layout: ColumnLayout) -> dict[str, list[str]]:
     }
 
 
-def _close(writer: ShardWriter, record: UnitRecord) -> None:
+def _close(writer: ShardWriter, record: UnitRecord, work: Work) -> None:
+    _require_ownership(work)
     record.rows.append(writer.episode_rows)
     record.shards.append(writer.close())
 

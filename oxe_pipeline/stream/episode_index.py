@@ -1,6 +1,7 @@
-"""The episode index of a stream: episodes.parquet as columns, tens of bytes per episode, read at once.
+"""The episode index of a stream: episodes.parquet as columns, tens of bytes per episode.
 
-Columns only people look at (ids, paths, raw labels) are read when asked for.
+What the order of samples needs is read at once, the rest when it is first asked for: a mixture may have thousands of
+streams, and each column of each costs as much as a hundred thousand rows.
 """
 
 from functools import cached_property
@@ -12,32 +13,35 @@ import pyarrow.parquet as pq
 
 from schemas.slots import CAMERAS
 
-_INDEX_COLUMNS = ["shard", "first_row", "length", "split", "cameras", "instruction_ids", "success", "control_hz"]
+_INDEX_COLUMNS = ["shard", "first_row", "length", "split", "cameras", "control_hz"]
+_ROWS_WORTH_THREADS = 100_000
 
 
 class EpisodeIndex:
     """episodes.parquet as columns; row i is episode i of the stream.
 
-    `shard` int32, `first_row` int64, `length` int64, `success` int8, `control_hz` float32, `cameras` uint8 bit set:
-    each [E]. Columns only people look at (ids, paths, raw labels) are read when asked for.
+    `shard` int32, `first_row` int64, `length` int64, `control_hz` float32, `cameras` uint8 bit set: each [E].
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path | pa.NativeFile):
         self._path = path
-        table = pq.read_table(path, columns=_INDEX_COLUMNS)
-        column = {name: table.column(name).combine_chunks() for name in _INDEX_COLUMNS}
-        self.shard = column["shard"].to_numpy()
-        self.first_row = column["first_row"].to_numpy()
-        self.length = column["length"].to_numpy().astype(np.int64)
-        self.cameras = column["cameras"].to_numpy()
-        self.success = column["success"].to_numpy()
-        self.control_hz = column["control_hz"].to_numpy()
-        split = _one_array(column["split"])
+        table = self._read(_INDEX_COLUMNS)
+        column = {name: _one_array(table.column(name)) for name in _INDEX_COLUMNS}
+        self.shard = _values(column["shard"])
+        self.first_row = _values(column["first_row"])
+        self.length = _values(column["length"]).astype(np.int64)
+        self.cameras = _values(column["cameras"])
+        self.control_hz = _values(column["control_hz"])
+        split = column["split"]
         self._split_names = split.dictionary.to_pylist()
-        self._split = split.indices.to_numpy()
-        instruction_ids = _one_array(column["instruction_ids"])
-        self._instruction_start = instruction_ids.offsets.to_numpy().astype(np.int64)
-        self._instruction_ids = instruction_ids.values.to_numpy()
+        self._split = _values(split.indices)
+
+    def _read(self, columns: list[str]) -> pa.Table:
+        # pq.read_table (like Array.to_numpy) would import pandas, and takes three times as long for a small stream.
+        # Without pre_buffer it reads in this thread; its own are for disks far away.
+        source = self._path if isinstance(self._path, pa.NativeFile) else pa.memory_map(str(self._path))
+        file = pq.ParquetFile(source, pre_buffer=False)
+        return file.read(columns, use_threads=file.metadata.num_rows >= _ROWS_WORTH_THREADS)
 
     def __len__(self) -> int:
         return len(self.length)
@@ -53,16 +57,44 @@ class EpisodeIndex:
 
     def instruction_ids(self, episode: int) -> np.ndarray:
         """int32 [n]: main instruction first, then alternatives; empty where there is none."""
-        start, stop = self._instruction_start[episode : episode + 2]
-        return self._instruction_ids[start:stop]
+        offsets, ids = self._instructions
+        return ids[offsets[episode] : offsets[episode + 1]]
+
+    def instruction_at(self, episode: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """int64 [n]: of each episode's instruction ids the one at `share` float64 [n], 0 <= share < 1, of their list.
+
+        -1 where an episode has none.
+        """
+        offsets, ids = self._instructions
+        start = offsets[episode]
+        count = offsets[episode + 1] - start
+        chosen = np.full(len(start), -1, np.int64)
+        some = count > 0
+        chosen[some] = ids[start[some] + (share[some] * count[some]).astype(np.int64)]
+        return chosen
 
     def has_camera(self, camera: str) -> np.ndarray:
         """bool [E]."""
         return (self.cameras >> CAMERAS.index(camera)) & 1 == 1
 
+    def column(self, name: str) -> pa.Array:
+        """[E] values of any column of format.EPISODE_SCHEMA, read from the file at each call: for filters, reports."""
+        return _one_array(self._read([name]).column(name))
+
+    @cached_property
+    def success(self) -> np.ndarray:
+        """int8 [E]: 1, 0, or -1 for unknown."""
+        return _values(self.column("success"))
+
+    @cached_property
+    def _instructions(self) -> tuple[np.ndarray, np.ndarray]:
+        """(offsets int32 [E + 1], ids int32): those of episode i are ids[offsets[i]:offsets[i + 1]]."""
+        lists = self.column("instruction_ids")
+        return _values(lists.offsets), _values(lists.values)
+
     @cached_property
     def _texts(self) -> pa.Table:
-        return pq.read_table(self._path, columns=["episode_id", "source_path"])
+        return self._read(["episode_id", "source_path"])
 
     def episode_id(self, episode: int) -> str:
         return self._texts["episode_id"][episode].as_py()
@@ -71,8 +103,13 @@ class EpisodeIndex:
         return self._texts["source_path"][episode].as_py()
 
 
-def _one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    if isinstance(column, pa.ChunkedArray):
-        column = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column
-        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return column
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    column = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _values(array: pa.Array) -> np.ndarray:
+    """A view of an array without nulls."""
+    return np.from_dlpack(array)

@@ -13,14 +13,17 @@ is pointer arithmetic. The price: a shard is written at once, so the writer hold
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import xxhash
-from pydantic import ValidationError
+from pydantic import PrivateAttr, ValidationError
+from pydantic_core import from_json
 
+from oxe_pipeline.stream.shard_table import FILES, SHARDS_FOLDER, FileEntry, ShardTable
 from schemas.operations import Model
 
 STREAM_FORMAT = 1
@@ -28,7 +31,6 @@ MANIFEST = "manifest.json"
 EPISODES = "episodes.parquet"
 INSTRUCTIONS = "instructions.parquet"
 STATISTICS_FOLDER = "statistics"
-SHARDS_FOLDER = "shards"
 VECTORS = ("action", "state", "action_raw", "state_raw")
 """The float vectors of a step; `action` and `state` hold only the slots the data set has, in slot order."""
 UNCOMPRESSED = pa.ipc.IpcWriteOptions(compression=None)
@@ -56,39 +58,6 @@ is the main instruction, the rest are alternatives, an empty list means none."""
 
 class StreamError(ValueError):
     """A stream that cannot be read as it is: where, what, and the remedy, in one line."""
-
-
-class FileEntry(Model):
-    bytes: int
-    xxh3: str
-    """Hexadecimal xxh3-128 of the whole file."""
-
-
-class CameraBytes(Model):
-    """Where one camera's image bytes lie in the shard's images file: a remote reader needs no footer to seek."""
-
-    offset: int
-    bytes: int
-
-
-class ShardEntry(Model):
-    name: str
-    episodes: int
-    steps: int
-    steps_file: FileEntry
-    images_file: FileEntry
-    cameras: dict[str, CameraBytes]
-
-    @property
-    def steps_name(self) -> str:
-        return f"{SHARDS_FOLDER}/{self.name}.steps.arrow"
-
-    @property
-    def images_name(self) -> str:
-        return f"{SHARDS_FOLDER}/{self.name}.images.arrow"
-
-    def file_entries(self) -> dict[str, FileEntry]:
-        return {self.steps_name: self.steps_file, self.images_name: self.images_file}
 
 
 class Quarantined(Model):
@@ -137,11 +106,18 @@ class Manifest(Model):
     """Vector -> slot name -> count, mean, std, min, max, q01, q99 over the train split."""
     language: dict
     files: dict[str, FileEntry]
-    shards: list[ShardEntry]
+    shards: ShardTable
+    _identity: str = PrivateAttr("")
+    """Of the bytes it was read from, where it was."""
 
     def identity(self) -> str:
-        """32 hexadecimal digits over all of the above, content hashes included: equal data, equal identity."""
-        return xxhash.xxh3_128_hexdigest(canonical_json(self.model_dump()).encode())
+        """32 hexadecimal digits: the hash of the manifest's own bytes, in which all content hashes are. Equal data,
+        equal identity."""
+        return self._identity or xxhash.xxh3_128_hexdigest(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The content of manifest.json. The same manifest gives the same bytes."""
+        return json.dumps(self.model_dump(), indent=1, ensure_ascii=False, sort_keys=True).encode()
 
     def all_files(self) -> dict[str, FileEntry]:
         """Every file of the stream but the manifest itself."""
@@ -149,6 +125,18 @@ class Manifest(Model):
         for shard in self.shards:
             entries.update(shard.file_entries())
         return entries
+
+    def file_entry(self, name: str) -> FileEntry:
+        """One of `all_files`; KeyError for a name that is none of them."""
+        return self.files[name] if name in self.files else self.shards.file_entry(name)
+
+    def file_sizes(self) -> tuple[list[str], list[int]]:
+        """Name and bytes of every file of `all_files`; a hundred times faster for a large data set."""
+        names, sizes = list(self.files), [entry.bytes for entry in self.files.values()]
+        for kind in FILES:
+            names += [f"{SHARDS_FOLDER}/{name}.{kind}.arrow" for name in self.shards.names()]
+            sizes += self.shards.file_bytes[kind].tolist()
+        return names, sizes
 
 
 def canonical_json(value: object) -> str:
@@ -166,11 +154,17 @@ def hash_file(path: str | Path) -> FileEntry:
     return FileEntry(bytes=size, xxh3=digest.hexdigest())
 
 
+def unfinished_name(path: Path) -> Path:
+    """A name beside `path` for a file that is being written, free of any other writer's: on a shared disk two workers
+    can be at the same file at once, in containers where both have the same process id."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+
+
 def write_whole(path: str | Path, content: bytes) -> FileEntry:
     """Writes `content` under a temporary name and renames: the final name never shows a partial file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = unfinished_name(path)
     try:
         with open(temporary, "wb") as file:
             file.write(content)
@@ -184,8 +178,7 @@ def write_whole(path: str | Path, content: bytes) -> FileEntry:
 
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:
     """Commits a stream: to be called when every other file is in place."""
-    text = json.dumps(manifest.model_dump(), indent=1, ensure_ascii=False, sort_keys=True)
-    write_whole(Path(folder) / MANIFEST, text.encode())
+    write_whole(Path(folder) / MANIFEST, manifest.to_bytes())
 
 
 def read_manifest(folder: str | Path) -> Manifest:
@@ -196,21 +189,30 @@ def read_manifest(folder: str | Path) -> Manifest:
             "an unfinished stream (its job has not committed; run it again)" if _is_unfinished(folder) else "no stream"
         )
         raise StreamError(f"{folder}: {state}: {MANIFEST} is missing; make one with `python -m jobs.shard`")
+    return parse_manifest(path.read_bytes(), str(path))
+
+
+def parse_manifest(text: bytes, where: str) -> Manifest:
+    """The manifest in `text`, which was read from `where`; StreamError when it is damaged or of a newer format."""
     try:
-        content = json.loads(path.read_text())
+        content = from_json(text)
         found = content.get("format")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise StreamError(f"{path}: not a manifest ({error}); run the shard job again") from None
+    except (ValueError, AttributeError) as error:
+        raise StreamError(f"{where}: not a manifest ({error}); run the shard job again") from None
     if found != STREAM_FORMAT:
         newer = isinstance(found, int) and found > STREAM_FORMAT
         remedy = "update this package" if newer else "run the shard job again"
-        raise StreamError(f"{path}: stream format {found!r}, this version reads {STREAM_FORMAT}; {remedy}")
+        raise StreamError(f"{where}: stream format {found!r}, this version reads {STREAM_FORMAT}; {remedy}")
     try:
-        return Manifest.model_validate(content)
+        manifest = Manifest.model_validate(content)
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        raise StreamError(f"{path}: {where}: {fault['msg']}; run the shard job again") from None
+        key = ".".join(str(part) for part in fault["loc"])
+        raise StreamError(
+            f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')}; run the shard job again"
+        ) from None
+    manifest._identity = xxhash.xxh3_128_hexdigest(text)
+    return manifest
 
 
 def _is_unfinished(folder: str | Path) -> bool:

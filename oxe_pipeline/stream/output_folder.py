@@ -7,10 +7,27 @@ file is made in a local temporary folder and uploaded.
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from oxe_pipeline.stream.format import StreamError, write_whole
+
+BUCKET_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az"})
+"""Protocols without folders, where making one would at most create a bucket nobody asked for: a mistyped one."""
+
+
+def filesystem_at(address: str):
+    """(fsspec file system, path in it) of an address; no listing is remembered, for other workers write there too.
+
+    Raises StreamError when there is no such protocol or its package is not installed.
+    """
+    import fsspec
+
+    try:
+        filesystem, path = fsspec.core.url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise StreamError(f"{address}: {error}; e.g. pip install s3fs or gcsfs") from None
+    filesystem.invalidate_cache()
+    return filesystem, path
 
 
 class OutputFolder:
@@ -30,14 +47,9 @@ class OutputFolder:
         """The folder as a path, or None when it is remote."""
         return None if "://" in self.address else Path(self.address)
 
-    @cached_property
+    @property
     def _remote(self):
-        import fsspec
-
-        try:
-            return fsspec.core.url_to_fs(self.address)
-        except (ImportError, ValueError) as error:
-            raise StreamError(f"{self.address}: {error}; e.g. pip install s3fs or gcsfs") from None
+        return filesystem_at(self.address)
 
     def _url(self, name: str) -> str:
         return str(PurePosixPath(self._remote[1], name))
@@ -73,8 +85,11 @@ class OutputFolder:
         if self.local:
             write_whole(self.local / name, content)
         else:
-            self._remote[0].makedirs(str(PurePosixPath(self._url(name)).parent), exist_ok=True)
-            self._remote[0].pipe_file(self._url(name), content)
+            self._make_parent(name)
+            try:
+                self._remote[0].pipe_file(self._url(name), content)
+            except OSError as error:
+                raise StreamError(f"{self}: cannot be written ({error}); is the bucket there, and yours?") from None
 
     def remove(self, name: str) -> None:
         """Removes a file; nothing happens when it is gone already."""
@@ -101,6 +116,10 @@ class OutputFolder:
         with tempfile.TemporaryDirectory(prefix="stream-") as temporary:
             yield Path(temporary)
             for path in sorted(p for p in Path(temporary).rglob("*") if p.is_file()):
-                url = self._url(path.relative_to(temporary).as_posix())
-                self._remote[0].makedirs(str(PurePosixPath(url).parent), exist_ok=True)
-                self._remote[0].put_file(str(path), url)
+                name = path.relative_to(temporary).as_posix()
+                self._make_parent(name)
+                self._remote[0].put_file(str(path), self._url(name))
+
+    def _make_parent(self, name: str) -> None:
+        if self.address.partition("://")[0] not in BUCKET_STORES:
+            self._remote[0].makedirs(str(PurePosixPath(self._url(name)).parent), exist_ok=True)

@@ -15,6 +15,7 @@ from oxe_pipeline.provenance import code_version
 from oxe_pipeline.stream.convert import UNIT_FORMAT, InputFile, Unit, Work, unit_episodes
 from oxe_pipeline.stream.format import StreamError, canonical_json
 from oxe_pipeline.stream.images import KEEP_IMAGES, ImageRecipe
+from oxe_pipeline.stream.input_folder import InputFolder
 from oxe_pipeline.stream.output_folder import OutputFolder
 from oxe_pipeline.stream.writer import ColumnLayout
 from schemas.spec import DatasetSpec, SpecError, load_spec, load_spec_file, nearest
@@ -69,24 +70,29 @@ def job_identity(*, spec: dict, source: dict, options: dict, code: str) -> str:
 
 
 def make_plan(rlds: str | Path, out: OutputFolder, options: ShardOptions, spec: str = "") -> Plan:
-    """Looks at an RLDS directory, unified or published, and lays out the job.
+    """Looks at an RLDS directory, unified or published, on a disk or behind an fsspec address, and lays out the job.
 
     `spec` is needed for a published data set whose name has no spec of its own: the name of a shipped one or a YAML
     file. Raises RldsError, SpecError or StreamError, in one line each, for an input that cannot be converted.
     """
     if options.shard_mb < 1:
         raise StreamError(f"--shard_mb {options.shard_mb}: must be at least 1")
-    directory = RldsDirectory(rlds)
+    source = InputFolder(rlds)
+    with source.outline(FINGERPRINT_BYTES) as directory:
+        return _plan(source, directory, out, options, spec)
+
+
+def _plan(source: InputFolder, directory: RldsDirectory, out: OutputFolder, options: ShardOptions, spec: str) -> Plan:
     applied = None if directory.is_unified else _published_spec(directory, spec)
     files = _input_files(directory, options, applied)
     units = _group(files, options.shard_mb * 1_000_000)
     record = _source_record(directory, files)
-    first = _first_episode(directory, applied, units)
+    first = _first_episode(source, applied, files)
     said = _spec_record(applied, directory, first.dataset)
     work = Work(
         identity=job_identity(spec=said, source=record, options=options.record(), code=code_version()),
         code_version=code_version(),
-        rlds=str(directory.path.resolve()),
+        rlds=source.address,
         spec=applied,
         layout=ColumnLayout.of(first),
         images=options.images,
@@ -195,12 +201,13 @@ def _source_record(directory: RldsDirectory, files: list[InputFile]) -> dict:
     }
 
 
-def _first_episode(directory: RldsDirectory, spec: DatasetSpec | None, units: tuple[Unit, ...]) -> Episode:
+def _first_episode(source: InputFolder, spec: DatasetSpec | None, files: list[InputFile]) -> Episode:
     """The first good episode: it says what the columns hold, for all shards alike."""
     first_fault: DataError | None = None
-    for unit in units:
-        for episode in unit_episodes(directory, spec, unit):
-            if isinstance(episode, Episode):
-                return episode
-            first_fault = first_fault or episode
-    raise StreamError(f"{directory.path}: no episode can be converted; the first fault: {first_fault}")
+    for file in files:
+        with source.opened([file.name]) as directory:
+            for episode in unit_episodes(directory, spec, Unit(number=0, files=(file,))):
+                if isinstance(episode, Episode):
+                    return episode
+                first_fault = first_fault or episode
+    raise StreamError(f"{source.address}: no episode can be converted; the first fault: {first_fault}")

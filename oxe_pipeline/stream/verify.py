@@ -4,8 +4,9 @@ Faults are collected, not raised, so that one run names every damaged file. It d
 looks at the head and the end of each one.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,22 @@ import pyarrow as pa
 
 from oxe_pipeline.quality.image_headers import image_size
 from oxe_pipeline.stats.statistics import VectorStatistics
+from oxe_pipeline.stream.cache import CacheOptions, FileCache
 from oxe_pipeline.stream.episode_index import EpisodeIndex
 from oxe_pipeline.stream.format import (
     EPISODES,
     MANIFEST,
     STATISTICS_FOLDER,
     VECTORS,
+    FileEntry,
     Manifest,
-    ShardEntry,
     StreamError,
     hash_file,
     read_manifest,
 )
-from oxe_pipeline.stream.reader import Shard
+from oxe_pipeline.stream.reader import Shard, map_batch
+from oxe_pipeline.stream.remote import RemoteFolder, is_url, read_remote_manifest
+from oxe_pipeline.stream.shard_table import ShardEntry
 from schemas.slots import CAMERAS
 
 REMEDY = "run the shard job again with --overwrite"
@@ -51,42 +55,101 @@ def verify_stream(path: str | Path, *, images: bool = False) -> Verification:
     """Checks sizes and hashes of all files, then counts, rows, offsets, splits, cameras and statistics; with `images`,
     that every image begins and ends like a JPEG or PNG.
 
-    Raises StreamError when there is no manifest to check against.
+    Of a stream behind a URL every file is fetched, past the cache, one shard at a time. Raises StreamError when there
+    is no manifest to check against.
     """
-    path = Path(path)
-    manifest = read_manifest(path)
-    found = Verification(stream=str(path), identity=manifest.identity())
-    damaged = set()
-    for name, file in manifest.all_files().items():
-        fault = _file_fault(path / name, file)
-        if fault:
-            damaged.add(name)
-            found.faults.append(f"{path / name}: {fault}; {REMEDY}")
-        found.files, found.bytes = found.files + 1, found.bytes + file.bytes
-    found.faults += [f"{path / MANIFEST}: {fault}; {REMEDY}" for fault in _count_faults(manifest)]
-    if EPISODES in damaged:
-        return found
-    episodes = EpisodeIndex(path / EPISODES)
-    found.episodes, found.steps = len(episodes), int(episodes.length.sum())
-    found.faults += [f"{path / EPISODES}: {fault}; {REMEDY}" for fault in _index_faults(manifest, episodes)]
+    if not is_url(path):
+        return _verify(_LocalFiles(str(path).removeprefix("file://")), images)
+    with tempfile.TemporaryDirectory(prefix="verify-") as temporary:
+        return _verify(_RemoteFiles(str(path), Path(temporary)), images)
+
+
+class _LocalFiles:
+    """The files of a stream in a folder, and what is wrong with each as a whole."""
+
+    def __init__(self, folder: str):
+        self.address, self.manifest = folder, read_manifest(folder)
+
+    def file(self, name: str) -> Path:
+        return Path(self.address, name)
+
+    def fault(self, name: str, entry: FileEntry) -> str:
+        """One line, "" for a sound file."""
+        file = self.file(name)
+        if not file.is_file():
+            return f"{file}: absent; {REMEDY}"
+        found = hash_file(file)
+        if found.bytes != entry.bytes:
+            return f"{file}: {found.bytes} bytes, the manifest says {entry.bytes}; {REMEDY}"
+        if found.xxh3 != entry.xxh3:
+            return f"{file}: content hash {found.xxh3}, the manifest says {entry.xxh3}; {REMEDY}"
+        return ""
+
+
+class _RemoteFiles:
+    """The same behind a URL, by way of a temporary folder that holds the tables and one shard at a time."""
+
+    def __init__(self, url: str, temporary: Path):
+        once = CacheOptions(folder=temporary, attempts=3)
+        self._remote = RemoteFolder(url, attempts=3, backoff_s=once.backoff_s, timeout_s=once.timeout_s)
+        self.address, self.manifest = self._remote.url, read_remote_manifest(self._remote)
+        self._entries = self.manifest.all_files()
+        tables = sum(entry.bytes for entry in self.manifest.files.values())
+        shards = [shard.steps_file.bytes + shard.images_file.bytes for shard in self.manifest.shards]
+        self._cache = FileCache(replace(once, limit_bytes=tables + max(shards, default=0)))
+
+    def file(self, name: str) -> Path:
+        return self._cache.fetch(self._remote, name, self._entries[name])
+
+    def fault(self, name: str, entry: FileEntry) -> str:
+        try:
+            self.file(name)
+        except StreamError as error:
+            return str(error)
+        return ""
+
+
+_Files = _LocalFiles | _RemoteFiles
+
+
+def _verify(files: _Files, images: bool) -> Verification:
+    manifest = files.manifest
+    found = Verification(stream=files.address, identity=manifest.identity())
+    episodes = _verify_tables(files, found)
     for number, entry in enumerate(manifest.shards):
-        if not damaged & entry.file_entries().keys():
-            for name, fault in _shard_faults(path, manifest, number, entry, episodes, found, images):
-                found.faults.append(f"{path / name}: {fault}; {REMEDY}")
-    for vector in VECTORS:
-        name = f"{STATISTICS_FOLDER}/{vector}.bin"
-        if name not in damaged and (fault := _statistics_fault(path / name, manifest, vector)):
-            found.faults.append(f"{path / name}: {fault}; {REMEDY}")
+        if not _damaged(files, entry.file_entries(), found) and episodes is not None:
+            shard_faults = _shard_faults(files, manifest, number, entry, episodes, found, images)
+            found.faults += [f"{files.address}/{name}: {fault}; {REMEDY}" for name, fault in shard_faults]
     return found
 
 
-def _file_fault(file: Path, entry) -> str:
-    if not file.is_file():
-        return "absent"
-    found = hash_file(file)
-    if found.bytes != entry.bytes:
-        return f"{found.bytes} bytes, the manifest says {entry.bytes}"
-    return "" if found.xxh3 == entry.xxh3 else f"content hash {found.xxh3}, the manifest says {entry.xxh3}"
+def _verify_tables(files: _Files, found: Verification) -> EpisodeIndex | None:
+    """Checks everything but the shards; the episode index, if it is sound."""
+    manifest = files.manifest
+    damaged = _damaged(files, manifest.files, found)
+    faults = [(MANIFEST, fault) for fault in _count_faults(manifest)]
+    for vector in VECTORS:
+        name = f"{STATISTICS_FOLDER}/{vector}.bin"
+        if name not in damaged and (fault := _statistics_fault(files.file(name), manifest, vector)):
+            faults.append((name, fault))
+    episodes = None
+    if EPISODES not in damaged:
+        episodes = EpisodeIndex(files.file(EPISODES))
+        found.episodes, found.steps = len(episodes), int(episodes.length.sum())
+        faults += [(EPISODES, fault) for fault in _index_faults(manifest, episodes)]
+    found.faults += [f"{files.address}/{name}: {fault}; {REMEDY}" for name, fault in faults]
+    return episodes
+
+
+def _damaged(files: _Files, entries: Mapping[str, FileEntry], found: Verification) -> set[str]:
+    """Checks files as a whole; the names of those that are not sound, whose faults are noted."""
+    damaged = set()
+    for name, entry in entries.items():
+        if fault := files.fault(name, entry):
+            damaged.add(name)
+            found.faults.append(fault)
+        found.files, found.bytes = found.files + 1, found.bytes + entry.bytes
+    return damaged
 
 
 def _count_faults(manifest: Manifest) -> Iterator[str]:
@@ -119,7 +182,7 @@ def _index_faults(manifest: Manifest, episodes: EpisodeIndex) -> Iterator[str]:
 
 
 def _shard_faults(
-    path: Path,
+    files: _Files,
     manifest: Manifest,
     number: int,
     entry: ShardEntry,
@@ -129,7 +192,7 @@ def _shard_faults(
 ) -> Iterator[tuple[str, str]]:
     """(file name, fault) pairs of one shard whose files have the right hashes."""
     try:
-        shard = Shard(path / entry.steps_name, path / entry.images_name, list(entry.cameras))
+        shard = Shard(entry, lambda name: map_batch(files.file(name)))
     except (StreamError, KeyError, pa.ArrowInvalid) as error:
         yield entry.steps_name, f"does not open ({' '.join(str(error).split())})"
         return

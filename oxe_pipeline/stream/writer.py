@@ -15,12 +15,12 @@ from oxe_pipeline.stream.format import (
     SHARDS_FOLDER,
     UNCOMPRESSED,
     VECTORS,
-    CameraBytes,
-    ShardEntry,
     camera_bits,
     fixed_size_list,
     hash_file,
+    unfinished_name,
 )
+from oxe_pipeline.stream.shard_table import CameraBytes, ShardEntry
 from schemas.slots import CAMERAS
 
 
@@ -131,7 +131,7 @@ def _reward(episode: Episode) -> np.ndarray:
 
 def _write_batch(path: Path, columns: dict[str, pa.Array], rows: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = unfinished_name(path)
     # A data set without cameras still has an images file, with a column of nulls: Arrow needs one to know the rows.
     columns = columns or {"none": pa.nulls(rows)}
     batch = pa.record_batch(list(columns.values()), names=list(columns))

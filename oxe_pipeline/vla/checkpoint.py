@@ -8,6 +8,7 @@
 
 A checkpoint is written under a temporary name, flushed to disk, then renamed; a reader only ever looks at final names.
 The price is that the newest checkpoint and the one being written lie on disk together with the `keep` older ones.
+torch is loaded with tensors only: commands that read a run's state start without it.
 """
 
 import json
@@ -16,9 +17,10 @@ import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from safetensors.torch import load_file, save_file
+if TYPE_CHECKING:
+    import torch
 
 CHECKPOINTS = "checkpoints"
 CHECKPOINT_FORMAT = 1
@@ -36,8 +38,8 @@ class Checkpoint:
 
     step: int
     """Optimiser steps done."""
-    weights: dict[str, torch.Tensor]
-    average: dict[str, torch.Tensor] | None
+    weights: "dict[str, torch.Tensor]"
+    average: "dict[str, torch.Tensor] | None"
     training: dict
     """State dictionaries of optimiser and scheduler, and the random generators' states."""
     state: dict
@@ -47,6 +49,9 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Writes the checkpoint, then removes all but the `keep` newest; returns its folder. Atomic against kill and power
     cut.
     """
+    import torch
+    from safetensors.torch import save_file
+
     parent = run / CHECKPOINTS
     parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(run)
@@ -119,10 +124,13 @@ def read_state(folder: Path) -> dict:
     return state
 
 
-def load_checkpoint(folder: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
+def load_checkpoint(folder: Path, *, device: "torch.device | str" = "cpu") -> Checkpoint:
     """Everything in the checkpoint at `folder`. Runs no code from the files: safetensors, JSON, and tensors by
     weights_only.
     """
+    import torch
+    from safetensors.torch import load_file
+
     state = read_state(folder)
     average = load_file(folder / _AVERAGE, device=str(device)) if (folder / _AVERAGE).is_file() else None
     return Checkpoint(
@@ -134,8 +142,10 @@ def load_checkpoint(folder: Path, *, device: torch.device | str = "cpu") -> Chec
     )
 
 
-def load_weights(folder: Path, *, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
+def load_weights(folder: Path, *, device: "torch.device | str" = "cpu") -> "dict[str, torch.Tensor]":
     """The weights to use for acting: the averaged ones where there are any."""
+    from safetensors.torch import load_file
+
     read_state(folder)
     name = _AVERAGE if (folder / _AVERAGE).is_file() else _WEIGHTS
     return load_file(folder / name, device=str(device))

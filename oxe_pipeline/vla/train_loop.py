@@ -71,6 +71,7 @@ def train(
         on_corrupt=config.on_corrupt,
         rank=world.rank,
         world_size=world.size,
+        pin_memory=device.type == "cuda",
     )
     normalizers = {
         entry.name: {vector: stream_normalizer(entry.stream, vector) for vector in ("action", "state")}
@@ -132,7 +133,7 @@ def train(
             took_s = time.perf_counter() - started
             record = {
                 "step": step,
-                "samples": [(step - 1) * config.batch_size, step * config.batch_size],
+                "samples": [loader.g - config.batch_size, loader.g],
                 "loss": loss,
                 "token_accuracy": accuracy,
                 "gradient_norm": gradient_norm,

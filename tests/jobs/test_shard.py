@@ -1,6 +1,5 @@
 """The shard job as typed: the same stream for any runner, stopped or not, and every bad input in one line."""
 
-import hashlib
 import json
 import os
 import signal
@@ -21,23 +20,7 @@ from oxe_pipeline.stream.verify import verify_stream
 from schemas.slots import ACTION_NAMES, STATE_NAMES
 from tests.conftest import ROOT, shard
 from tests.ingest.tfds_sample import write_unified
-from tests.synthetic import make_episode
-
-EPISODES, FILES = 24, 4
-
-
-def episodes():
-    made = [
-        make_episode(i, steps=6 + i % 5, image_px=160, split="val" if i % 6 == 5 else "train") for i in range(EPISODES)
-    ]
-    for episode in made:
-        episode.reward = np.zeros(len(episode), np.float32)
-    return made
-
-
-@pytest.fixture(scope="module")
-def rlds(tmp_path_factory) -> Path:
-    return write_unified(tmp_path_factory.mktemp("rlds"), episodes(), shards=FILES)
+from tests.jobs.conftest import EPISODES, FILES, content, episodes
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +35,6 @@ def run(rlds, out, *options) -> int:
     return main(
         ["--rlds", str(rlds), "--out", str(out), "--shard_mb", "1", "--direct_running_mode", "in_memory", *options]
     )
-
-
-def content(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_the_stream_holds_every_episode_bit_for_bit(stream):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from oxe_pipeline.loader import augment_opencv, augment_torch
 from oxe_pipeline.loader.augment import AugmentOptions, augment, augment_images, draw_parameters
 from oxe_pipeline.loader.loader import make_loader
 
@@ -80,6 +81,56 @@ def test_hue_turns_colours_and_keeps_greys():
     original = colorsys.rgb_to_hsv(180 / 255, 120 / 255, 60 / 255)[0]
     assert np.ptp(hues) > 0.05 and np.abs(np.array(hues) - original).max() < 0.1
     assert np.abs(apply(grey, hue=0.05).astype(int) - 120).max() <= 1
+
+
+def reference(image_HWC: np.ndarray, parameters, i: int) -> np.ndarray:
+    """Crop and colour of one image without stretching, from the definition, in float64."""
+    top, left, height, width = parameters.boxes(*image_HWC.shape[:2])[i]
+    crop = image_HWC[top : top + height, left : left + width].astype(float)
+    to_yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    bright = crop + 255 * parameters.brightness[i]
+    spread = bright.mean() + (bright - bright.mean()) * parameters.contrast[i]
+    y, p, q = np.moveaxis(spread @ to_yiq.T, -1, 0)
+    saturation, hue = parameters.saturation[i], parameters.hue[i]
+    turned = (
+        y,
+        saturation * (np.cos(hue) * p - np.sin(hue) * q),
+        saturation * (np.sin(hue) * p + np.cos(hue) * q),
+    )
+    return (np.stack(turned, -1) @ np.linalg.inv(to_yiq).T).clip(0, 255)
+
+
+@pytest.mark.parametrize("augment_pixels", [augment_opencv.augment_pixels, augment_torch.augment_pixels])
+def test_crop_and_colour_are_as_defined_to_one_grey_level(augment_pixels):
+    pytest.importorskip("cv2", reason="opencv-python-headless is not installed")
+    pixels = np.random.default_rng(2).integers(0, 256, (12, 2, 32, 40, 3)).astype(np.uint8)
+    options = AugmentOptions(
+        crop_area=(0.5625, 0.5625), brightness=0.3, contrast=(0.5, 1.5), saturation=(0, 2), hue=0.5
+    )
+    parameters = draw_parameters(1, np.arange(12), "wrist", options)
+    out = augment_pixels(torch.from_numpy(pixels), parameters, (24, 30)).numpy()
+    assert out.shape == (12, 2, 24, 30, 3)
+    for i in range(12):
+        for t in range(2):
+            assert np.abs(out[i, t] - reference(pixels[i, t], parameters, i)).max() <= 1.0
+
+
+def test_opencv_and_torch_agree_exactly_without_stretching_and_to_one_grey_level_with_it():
+    pytest.importorskip("cv2", reason="opencv-python-headless is not installed")
+    pixels = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (16, 2, 60, 80, 3)).astype(np.uint8))
+    parameters = draw_parameters(4, np.arange(16), "primary", AugmentOptions(crop_area=(0.25, 0.25)))
+    for size, most in (((30, 40), 0), ((60, 80), 1), ((20, 30), 1)):
+        ways = [way.augment_pixels(pixels, parameters, size).int() for way in (augment_opencv, augment_torch)]
+        assert (ways[0] - ways[1]).abs().max() <= most
+
+
+def test_images_come_out_at_the_size_asked_for(mixture):
+    with make_loader(mixture, batch_size=4, goal_images=True) as loader:
+        batch = next(loader)
+    out = augment(batch, seed=0, options=AugmentOptions(image_size=(20, 24)))
+    assert out["image_primary"].shape == (4, 1, 20, 24, 3) and out["image_goal"].shape == (4, 20, 24, 3)
+    with pytest.raises(ValueError, match="image_size"):
+        AugmentOptions(image_size=0)
 
 
 def test_wrong_strengths_are_refused():

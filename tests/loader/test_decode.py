@@ -4,9 +4,11 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from oxe_pipeline.loader.decode import ImageError, decode_into, image_size
+from oxe_pipeline.loader.decode import DirectJpeg, ImageError, decode_into, image_size
+from oxe_pipeline.loader.resize import resize_into
 
 
 def picture(height=48, width=64) -> np.ndarray:
@@ -99,3 +101,40 @@ def test_a_jpeg_that_lacks_only_its_end_mark_counts_as_truncated():
 def test_bytes_that_are_no_image_raise_image_error():
     with pytest.raises(ImageError, match="no image"):
         decode(b"not an image", 48, 64)
+
+
+def test_the_direct_way_takes_jpegs_with_the_same_header_and_nothing_else():
+    plain = encode(Image.fromarray(picture()), "JPEG", quality=95)
+    other = encode(Image.fromarray(picture()[::-1].copy()), "JPEG", quality=95)
+    direct = DirectJpeg.like(plain, fast=False)
+    assert direct is not None and direct.size == (48, 64)
+    out = np.zeros((48, 64, 3), np.uint8)
+    assert direct.decode(memoryview(other), out)
+    np.testing.assert_array_equal(out, decode(other, 48, 64))
+    refused = [
+        encode(Image.fromarray(picture()), "JPEG", quality=90),
+        encode(Image.fromarray(picture(64, 48)), "JPEG", quality=95),
+        encode(Image.fromarray(picture()).convert("CMYK"), "JPEG", quality=95),
+        encode(Image.fromarray(picture()), "PNG"),
+        other[: len(other) // 2],
+        b"",
+    ]
+    assert not any(direct.decode(memoryview(data), out) for data in refused)
+
+
+def test_the_direct_way_is_not_learnt_from_what_does_not_turn_into_rgb_directly():
+    image = Image.fromarray(picture())
+    for data in (encode(image.convert("CMYK"), "JPEG"), encode(image, "PNG"), b"\xff\xd8\xff", b"\xff\xd8" * 20, b""):
+        assert DirectJpeg.like(data, fast=False) is None
+    progressive = DirectJpeg.like(encode(image, "JPEG", progressive=True), fast=False)
+    assert progressive is not None and progressive.size == (48, 64)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_resizing_is_bit_identical_to_torchs_public_function(count):
+    images = np.stack([np.roll(picture(), shift, axis=1) for shift in range(count)])
+    outs = [np.zeros((40, 50, 3), np.uint8) for _ in range(count)]
+    resize_into(images, outs)
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    expected = torch.nn.functional.interpolate(planes, (40, 50), mode="bilinear", antialias=True)
+    np.testing.assert_array_equal(np.stack(outs), expected.permute(0, 2, 3, 1).numpy())

@@ -5,7 +5,7 @@ import pytest
 
 from oxe_pipeline.loader.columns import NumericColumns
 from oxe_pipeline.loader.options import BatchOptions
-from oxe_pipeline.loader.window import Samples, kind_masks
+from oxe_pipeline.loader.window import Samples, dataset_parts, kind_masks
 from oxe_pipeline.stats.normalizer import NormalizerConfig
 from schemas.slots import ACTION_NAMES
 from tests.loader.conftest import SPEC
@@ -22,6 +22,11 @@ def every_sample(mixture) -> Samples:
     ]
     shuffled = np.random.default_rng(0).permutation(np.array(places, np.int64))
     return Samples(np.arange(len(places)), *shuffled.T)
+
+
+def read(mixture, options: BatchOptions, samples: Samples) -> dict:
+    streams = [d.stream for d in mixture.datasets]
+    return NumericColumns(streams, options).read(samples, dataset_parts(streams, samples))
 
 
 def reference(stream, episode: int, step: int, chunk: int, history: int) -> dict:
@@ -51,7 +56,7 @@ def reference(stream, episode: int, step: int, chunk: int, history: int) -> dict
 def test_windows_padding_and_masks_equal_a_slow_reference_at_every_step_of_every_episode(mixture, chunk, history):
     options = BatchOptions(chunk=chunk, history=history, normalizer=RAW)
     samples = every_sample(mixture)
-    got = NumericColumns([d.stream for d in mixture.datasets], options).read(samples)
+    got = read(mixture, options, samples)
     for i in range(len(samples)):
         stream = mixture.datasets[samples.dataset[i]].stream
         expected = reference(stream, int(samples.episode[i]), int(samples.step[i]), chunk, history)
@@ -65,8 +70,8 @@ def test_windows_padding_and_masks_equal_a_slow_reference_at_every_step_of_every
 def test_each_row_is_normalised_by_its_own_data_set_and_masked_slots_stay_zero(mixture):
     streams = [d.stream for d in mixture.datasets]
     samples = every_sample(mixture)
-    raw = NumericColumns(streams, BatchOptions(chunk=3, normalizer=RAW)).read(samples)
-    got = NumericColumns(streams, BatchOptions(chunk=3)).read(samples)
+    raw = read(mixture, BatchOptions(chunk=3, normalizer=RAW), samples)
+    got = read(mixture, BatchOptions(chunk=3), samples)
     for d, stream in enumerate(streams):
         rows = samples.dataset == d
         for slot in stream.manifest.action_slots:
@@ -83,10 +88,9 @@ def test_each_row_is_normalised_by_its_own_data_set_and_masked_slots_stay_zero(m
 
 
 def test_clipping_is_the_normalizers(mixture):
-    streams = [d.stream for d in mixture.datasets]
     options = BatchOptions(chunk=2, normalizer=NormalizerConfig(clip=1.0))
-    action = NumericColumns(streams, options).read(every_sample(mixture))["action"]
-    free = NumericColumns(streams, BatchOptions(chunk=2)).read(every_sample(mixture))["action"]
+    action = read(mixture, options, every_sample(mixture))["action"]
+    free = read(mixture, BatchOptions(chunk=2), every_sample(mixture))["action"]
     assert np.abs(free).max() > 1
     np.testing.assert_array_equal(action, np.clip(free, -1, 1))
 

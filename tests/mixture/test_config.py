@@ -37,6 +37,22 @@ def test_a_written_file_reads_back_equal_and_may_be_moved_with_its_streams(tmp_p
     assert moved.datasets[0].path == str(tmp_path.with_name("moved") / "streams" / "a")
 
 
+def test_an_overlay_is_a_name_or_a_path_that_moves_with_the_file(tmp_path):
+    entries = [
+        {"name": "a", "path": str(tmp_path / "a"), "overlay": "no_idle"},
+        {"name": "b", "path": "s3://bucket/b", "overlay": str(tmp_path / "overlays" / "b.arrow")},
+        {"name": "c", "path": str(tmp_path / "c")},
+    ]
+    config = MixtureConfig.model_validate({"datasets": entries})
+    write_config(tmp_path / "mix.yaml", config)
+    assert read_config(tmp_path / "mix.yaml") == config
+    assert yaml.safe_load((tmp_path / "mix.yaml").read_text())["datasets"] == [
+        {"name": "a", "path": "a", "weight": 1.0, "overlay": "no_idle"},
+        {"name": "b", "path": "s3://bucket/b", "weight": 1.0, "overlay": "overlays/b.arrow"},
+        {"name": "c", "path": "c", "weight": 1.0},
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

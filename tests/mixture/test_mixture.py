@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from oxe_pipeline.mixture.chairman import WeightError
 from oxe_pipeline.mixture.config import MixtureConfig, MixtureConfigError
 from oxe_pipeline.mixture.mixture import StateError, load_mixture
+from oxe_pipeline.mixture.shares import WeightError
 from oxe_pipeline.stream.format import StreamError
 from oxe_pipeline.stream.reader import open_stream
 from tests.synthetic import make_stream
@@ -101,6 +101,8 @@ def test_a_state_is_small_json_and_fits_only_the_mixture_it_is_of(root, mixture)
         load_mixture(config(root, ("beta", 0.5), ("alpha", 1), seed=5), split="val").check_state(state)
     with pytest.raises(StateError, match=r"no state of a mixture: datasets, .* missing"):
         mixture.check_state({"g": 0})
+    with pytest.raises(StateError, match="saved with pool_shards None, this mixture has 2; use the same"):
+        load_mixture(config(root, ("beta", 0.5), ("alpha", 1), seed=5, pool_shards=2)).check_state(state)
     with pytest.raises(StateError, match="order version 0"):
         mixture.check_state({**state, "order_version": 0})
 
@@ -158,3 +160,13 @@ def test_streams_that_cannot_be_opened_are_named(root, tmp_path):
         load_mixture(MixtureConfig.model_validate({"datasets": [{"name": "alpha"}]}))
     with pytest.raises(StreamError, match="no stream"):
         load_mixture(config(tmp_path, ("nothing", 1)))
+
+
+def test_a_pooled_mixture_shows_every_window_once_and_few_shards_at_a_time(root):
+    pooled = load_mixture(config(root, ("alpha", 1), seed=5, pool_shards=1))
+    stream = pooled.datasets[0].stream
+    steps = pooled.datasets[0].num_steps
+    _, episode, step = pooled.locate(np.arange(steps))
+    assert len(set(zip(episode.tolist(), step.tolist(), strict=True))) == steps
+    shard_changes = np.count_nonzero(np.diff(stream.episodes.shard[episode]))
+    assert shard_changes == len(np.unique(stream.episodes.shard[episode])) - 1

@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oxe_pipeline.mixture.chairman import WeightError
 from oxe_pipeline.mixture.order import Order, shuffled_in_block
 from oxe_pipeline.mixture.schedule import BLOCK, Schedule
+from oxe_pipeline.mixture.shares import WeightError
 
 
 def draws_of(order: Order, name: str, samples: int) -> list[tuple[int, int]]:
     """(epoch, window) of one data set's samples, in the order of its own count k."""
     g = np.arange(samples)
     draw = order.locate(g)
-    k = order.schedule.locate(shuffled_in_block(g, order.seed))[1]
+    k = order.schedule.locate(np.where(order.schedule.mixes(g), shuffled_in_block(g, order.seed), g))[1]
     mine = np.flatnonzero(draw.dataset == order.schedule.names.index(name))
     mine = mine[np.argsort(k[mine])]
     return list(zip(draw.epoch[mine].tolist(), draw.window[mine].tolist(), strict=True))
@@ -70,6 +70,15 @@ def test_a_data_sets_windows_keep_their_order_when_another_is_added_or_weights_c
     among = Order(Schedule.from_weights({"a": 3, "b": 2, "c": 1}), {"a": 5, "b": 33, "c": 9}, seed=1)
     draws = draws_of(among, "b", 20 * BLOCK)
     assert draws == draws_of(alone, "b", 20 * BLOCK)[: len(draws)]
+
+
+def test_a_data_set_alone_has_its_epochs_end_to_end_until_another_joins_it():
+    schedule = Schedule.from_weights({"a": 1}).reweighted(64, {"a": 1, "b": 1})
+    alone, joined = (Order(s, {"a": 50, "b": 7}, seed=4) for s in (Schedule.from_weights({"a": 1}), schedule))
+    draw = alone.locate(np.arange(500))
+    assert draw.epoch.tolist() == np.repeat(np.arange(10), 50).tolist()
+    assert all(sorted(draw.window[e * 50 : (e + 1) * 50]) == list(range(50)) for e in range(10))
+    assert (joined.locate(np.arange(64)).window == draw.window[:64]).all()
 
 
 def test_epochs_seeds_and_names_give_different_orders():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from oxe_pipeline.mixture.config import MixtureConfig
-from oxe_pipeline.mixture.mixture import load_mixture, train_steps
+from oxe_pipeline.mixture.eligible import train_steps
+from oxe_pipeline.mixture.mixture import load_mixture
 from oxe_pipeline.mixture.report import chunks, count_draw, draw_rows, requested_counts, share_rows
 from oxe_pipeline.mixture.weights import effective_weights
 from tests.synthetic import make_stream

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oxe_pipeline.mixture.chairman import WeightError
 from oxe_pipeline.mixture.schedule import BLOCK, Schedule, block_start, parse_schedule, parse_weights
+from oxe_pipeline.mixture.shares import WeightError
 
 WEIGHTS = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 9), min_size=1).filter(lambda w: any(w.values()))
 

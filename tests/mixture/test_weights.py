@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from oxe_pipeline.mixture.chairman import WeightError
 from oxe_pipeline.mixture.config import MixtureConfig
+from oxe_pipeline.mixture.shares import WeightError
 from oxe_pipeline.mixture.weights import effective_weights
 
 STEPS = {"a": 900, "b": 100}

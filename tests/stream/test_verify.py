@@ -48,11 +48,11 @@ def test_every_file_is_covered_by_a_hash(stream):
     [
         (lambda m: m["counts"].update(episodes_in=9), "9 episodes in"),
         (lambda m: m["counts"]["split_steps"].update(train=1), "split_steps"),
-        (lambda m: m["shards"][0].update(steps=1), "rows"),
+        (lambda m: m["shards"]["steps"].__setitem__(0, 1), "rows"),
         (lambda m: m["cameras"].update(wrist=3), "camera wrist"),
         (lambda m: m.update(action_slots=[0, 1]), "action is"),
         (lambda m: m["statistics"]["action"].clear(), "action.bin"),
-        (lambda m: m["shards"].reverse(), "end to end"),
+        (lambda m: [column.reverse() for column in m["shards"].values() if isinstance(column, list)], "end to end"),
     ],
 )
 def test_a_manifest_that_does_not_fit_the_files_is_a_fault(stream, change, expected):
