@@ -102,7 +102,11 @@ def hostile_error(make: Callable[[], Any], share: float = 0.01, rounds: int = 20
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the worst rank error over all distributions and cuts, bytes, speed, and whether a repeat is identical."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.quantiles",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--values", type=int, default=1_000_000, help="values in each column")
     count = parser.parse_args(argv).values
     print(f"{'sketch':<18}{'q01':>9}{'q50':>9}{'q99':>9}{'bytes':>9}{'M values/s':>12}  same bytes again")

@@ -211,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _refuse_misspelt(beam_options: list[str], parser: argparse.ArgumentParser) -> None:
-    """Beam takes any option it does not know without a word, so one that is nearly ours is refused here."""
+    """Beam goes on after a mere warning at an option nobody knows, so one that is nearly ours is refused here."""
     ours = [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
     for option in beam_options:
         name = option.partition("=")[0]

@@ -1,4 +1,4 @@
-"""The two options that every command reading streams has: where remote ones are kept on this host, and how much."""
+"""The two options of every command that reads shards: where those of remote streams are kept here, and how much."""
 
 import argparse
 from dataclasses import replace
@@ -29,6 +29,6 @@ def _positive(text: str) -> float:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not 0 < number < float("inf"):
+    if not 1e-9 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of gigabytes above 0")
     return number

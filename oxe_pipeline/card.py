@@ -27,14 +27,11 @@ def main(argv: list[str] | None = None) -> int:
         if not names:
             raise StreamError("nothing to write a card for: name a stream, or give --all-specs")
         cards = {name: render_card(load_spec(name), manifests.get(name)) for name in names}
-    except (StreamError, SpecError) as error:
+        written = [] if arguments.print else write_cards(arguments.out, cards)
+    except (StreamError, SpecError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if arguments.print:
-        print("\n".join(cards.values()))
-    else:
-        for path in write_cards(arguments.out, cards):
-            print(path)
+    print("\n".join(cards.values() if arguments.print else map(str, written)))
     return 0
 
 

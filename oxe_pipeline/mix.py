@@ -45,7 +45,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m oxe_pipeline.mix", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m oxe_pipeline.mix",
+        description="Shows what a mixture of streams will give training, before any training; writes its file.",
+    )
     parser.add_argument("--root", help="folder or URL that holds the streams, one folder each")
     parser.add_argument("--weights", help="a=1,b=0.5")
     parser.add_argument("--mixture", help="a mixture file, or the name of a published mixture (schemas/mixtures)")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from oxe_pipeline.cache_arguments import add_cache_arguments, cache_options
 from oxe_pipeline.overlays.episode_lists import read_episode_ids, read_episode_weights
 from oxe_pipeline.overlays.idle import IdleRule
 from oxe_pipeline.overlays.make_overlay import OverlayRules, make_overlay
@@ -47,7 +48,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m oxe_pipeline.overlay", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m oxe_pipeline.overlay",
+        description="Chooses which steps of a stream are drawn, and how often; writes an index file.",
+    )
     parser.add_argument("--stream", required=True, help="folder of the stream, or its URL (then --out says where to)")
     parser.add_argument("--name", help="of the overlay; its file becomes overlays/NAME.arrow of the stream's folder")
     parser.add_argument("--out", type=Path, metavar=f"FILE{SUFFIX}", help="another place for the file")
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         shown = "" if default is None else f" (default: {default:g})"
         flag = f"--idle-{key.replace('_', '-')}"
         idle.add_argument(flag, dest=key, type=float, metavar="X", help=_IDLE_HELP[key] + shown)
+    add_cache_arguments(parser)
     return parser
 
 
@@ -92,7 +97,7 @@ _IDLE_HELP = {
 
 def _make(options: argparse.Namespace) -> None:
     rules = rules_of(options)
-    stream = open_stream(options.stream)
+    stream = open_stream(options.stream, cache=cache_options(options))
     path = _target(options, stream)
     overlay = make_overlay(stream, options.name, rules, track=None if options.json else _shown)
     write_overlay(path, overlay)
@@ -153,7 +158,7 @@ def rules_of(options: argparse.Namespace) -> OverlayRules:
 
 
 def _list(options: argparse.Namespace) -> None:
-    stream = open_stream(options.stream)
+    stream = open_stream(options.stream, cache=cache_options(options))
     if stream.is_remote:
         raise OverlayError(f"{stream.path}: overlays of streams behind a URL lie elsewhere; --list takes a folder")
     headers = [read_header(overlay_path(stream.path, name)) for name in overlay_names(stream.path)]
@@ -172,7 +177,7 @@ def _print_rules(header: OverlayHeader) -> None:
     from oxe_pipeline.terminal import console, table
 
     title = f"overlay {header.name} of {header.dataset}: {header.steps:,} steps in {header.episodes:,} episodes"
-    columns = ["episodes removed", "steps removed", "episodes left", "steps left", "of all"]
+    columns = ["episodes\nremoved", "steps\nremoved", "episodes\nleft", "steps\nleft", "of all"]
     rows = table(title, texts=["rule", "parameters"], numbers=columns)
     for effect in header.rules:
         parameters = ", ".join(f"{key} {_text(value)}" for key, value in effect.parameters.items())

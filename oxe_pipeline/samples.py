@@ -61,7 +61,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m oxe_pipeline.samples", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m oxe_pipeline.samples",
+        description="Lists which samples an optimiser step takes, or took, and draws what they look like.",
+    )
     of = parser.add_argument_group("whose samples")
     of.add_argument("--mixture", type=Path, help="mixture file (python -m oxe_pipeline.mix --out)")
     of.add_argument(

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 _WIDTH_WITHOUT_TERMINAL = 150
 """A pipe or a log file has no width of its own; wide enough for the longest published names."""
+_LEAST_TEXT_WIDTH = 8
+"""Characters. Without a least width, numbers in a narrow terminal would squeeze the texts out of the table."""
 
 
 def console() -> "Console":
@@ -29,7 +31,10 @@ def table(
     numbers_first: Sequence[str] = (),
     ruled: bool = False,
 ) -> "Table":
-    """An empty table: text columns, which may fold, between columns of numbers, which may not; `ruled` rows."""
+    """An empty table: text columns, which may fold, between columns of numbers, which may not; `ruled` rows.
+
+    A heading may hold line breaks: a column of numbers is as wide as the longest line of its heading at least.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -37,7 +42,7 @@ def table(
     for column in numbers_first:
         made.add_column(column, justify="right", no_wrap=True)
     for column in texts:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", min_width=_LEAST_TEXT_WIDTH)
     for column in numbers:
         made.add_column(column, justify="right", no_wrap=True)
     return made

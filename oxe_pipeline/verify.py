@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         found = verify_stream(options.stream, images=options.images)
-    except StreamError as error:
+    except (StreamError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.json:

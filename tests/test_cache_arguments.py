@@ -44,7 +44,7 @@ def test_a_data_set_that_is_not_below_the_url_is_named_or_left_out(server, tmp_p
     assert "left out, not under --root: gamma" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("size", ["0", "-1", "lots", "nan", "inf"])
+@pytest.mark.parametrize("size", ["0", "-1", "lots", "nan", "inf", "1e-12"])
 def test_a_cache_of_no_size_is_refused(size, capsys):
     with pytest.raises(SystemExit, match="2"):
         mix(["--weights", "a=1", "--cache-gb", size])

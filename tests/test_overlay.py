@@ -100,6 +100,7 @@ def test_an_overlay_is_replaced_only_when_told(stream, capsys):
         ("--name n --min-steps 99", "leaves nothing to draw"),
         ("--name n --success --idle-min-s 1", "--idle-min-s says what is idle; give --drop-idle too"),
         ("--name n --drop-idle --idle-m-per-s 0", "--idle-m-per-s 0: Input should be greater than 0"),
+        ("--name n --drop-idle --idle-min-s inf", "--idle-min-s inf: Input should be a finite number"),
         ("--name n --language klingon", "language 'klingon' is not among"),
         ("--name n --weights none.csv", "none.csv: cannot be read"),
         ("--name n --success --stream nowhere", "nowhere"),

@@ -110,19 +110,19 @@ class AugmentParameters:
 def augment(batch: dict, *, seed: int, options: AugmentOptions | None = None) -> dict:
     """A new batch whose `image_<camera>` and `image_goal` are augmented: uint8, of the same shapes but for image_size.
 
-    The goal takes the primary camera's parameters. Everything else is passed on as it is. Masked images may
-    come out grey instead of black: models must go by the masks. Deterministic in (seed, g).
+    The goal takes the parameters of its camera, the first of the batch. Everything else is passed on as it is. Masked
+    images may come out grey instead of black: models must go by the masks. Deterministic in (seed, g).
     """
     options = options or AugmentOptions()
     g = batch["g"].cpu().numpy()
     augmented = dict(batch)
-    for name, images in batch.items():
-        camera = name.removeprefix("image_")
-        if camera == "goal" and name != camera:
-            parameters = draw_parameters(seed, g, CAMERAS[0], options)
-            augmented[name] = augment_images(images[:, None], parameters, options.size)[:, 0]
-        elif camera in CAMERAS and name != camera:
-            augmented[name] = augment_images(images, draw_parameters(seed, g, camera, options), options.size)
+    cameras = [name.removeprefix("image_") for name in batch if name.startswith("image_")]
+    cameras = [camera for camera in cameras if camera in CAMERAS]
+    for camera in cameras:
+        parameters = draw_parameters(seed, g, camera, options)
+        augmented[f"image_{camera}"] = augment_images(batch[f"image_{camera}"], parameters, options.size)
+        if camera == cameras[0] and "image_goal" in batch:
+            augmented["image_goal"] = augment_images(batch["image_goal"][:, None], parameters, options.size)[:, 0]
     return augmented
 
 

@@ -4,7 +4,8 @@ A batch is a flat dict. B samples, T = history, N = chunk; every random choice c
 
     image_<camera>       uint8 [B, T, H, W, 3]    black where masked
     image_<camera>_mask  bool [B, T]              the episode has the camera and the step; padding shows the first step
-    image_goal, image_goal_mask, goal_step   uint8 [B, H, W, 3], bool [B], int64 [B]; with goal_images only
+    image_goal, image_goal_mask, goal_step   uint8 [B, H, W, 3], bool [B], int64 [B]; with goal_images only, of the
+                         first camera
     state                f32 [B, T, 40]           normalised, 0 in masked slots
     state_mask           bool [B, 40]             the data set has the slot
     history_mask         bool [B, T]              the step exists

@@ -6,7 +6,7 @@ import numpy as np
 
 from oxe_pipeline.loader.batch import BatchAssembler
 from oxe_pipeline.loader.prefetch import start_prefetch
-from oxe_pipeline.loader.threads import BatchThreads
+from oxe_pipeline.loader.threads import BatchThreads, check_threads
 from oxe_pipeline.loader.window import Samples
 from oxe_pipeline.mixture.mixture import Mixture
 from oxe_pipeline.mixture.windows import WindowIndex
@@ -27,7 +27,7 @@ def held_out_samples(mixture: Mixture, split: str, max_windows_per_dataset: int 
     chosen = [_spread(int(windows), max_windows_per_dataset) for windows in index.windows_per_dataset]
     dataset = np.repeat(np.arange(len(chosen)), [len(windows) for windows in chosen])
     if not len(dataset):
-        names = ", ".join(dataset.name for dataset in mixture.datasets)
+        names = ", ".join(dataset.name for dataset in mixture.datasets[:8])
         raise ValueError(
             f"no episode of {names} is in split {split!r}; make streams with a held-out share, or name another"
         )
@@ -46,6 +46,7 @@ class EvalLoader:
     """Batches of given samples; each `iter` starts from the first. The last batch may be smaller."""
 
     def __init__(self, assembler: BatchAssembler, samples: Samples, *, batch_size: int, threads: int, prefetch: int):
+        check_threads(threads, prefetch)
         self.samples = samples
         """The samples in the order they come."""
         self._assembler, self._batch_size = assembler, batch_size

@@ -18,7 +18,7 @@ from oxe_pipeline.loader.options import BatchOptions
 from oxe_pipeline.loader.prefetch import Prefetcher, start_prefetch
 from oxe_pipeline.loader.state import samples_from, state_at
 from oxe_pipeline.loader.steps import StepSamples
-from oxe_pipeline.loader.threads import BatchThreads
+from oxe_pipeline.loader.threads import BatchThreads, check_threads
 from oxe_pipeline.mixture.mixture import Mixture
 
 _MOST_THREADS = 16
@@ -42,6 +42,7 @@ class Loader:
         threads: int,
         prefetch: int,
     ):
+        check_threads(threads, prefetch)
         self.mixture = mixture
         self.batch_size = samples.batch_size
         """Global batch size: over all ranks."""
@@ -90,7 +91,8 @@ class Loader:
             self._prefetcher.advance(self.step)
         self.samples_per_dataset += np.bincount(batch["dataset"].numpy(), minlength=len(self.samples_per_dataset))
         self.num_substituted += len(substituted)
-        for substitution in substituted:
+        # Sorted, since threads note them as they come: which are kept must not hang on that.
+        for substitution in sorted(substituted):
             if substitution in self.substitutions or len(self.substitutions) < _SUBSTITUTIONS_KEPT:
                 self.substitutions[substitution] = self.substitutions.get(substitution, 0) + 1
         return batch

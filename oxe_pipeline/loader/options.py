@@ -1,5 +1,6 @@
 """BatchOptions: what a batch holds. Everything that changes its content is here; what changes only speed is not."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -32,7 +33,8 @@ class BatchOptions:
     camera_dropout: float = 0.0
     """Probability that a camera of a sample is blanked and masked; one that the sample has always stays."""
     goal_images: bool = False
-    """Adds `image_goal`: the primary camera at a later step of the episode, drawn evenly."""
+    """Adds `image_goal`: the first of the cameras (the primary, where `cameras` is None and some data set has it) at a
+    later step of the episode, drawn evenly."""
     decode: Literal["exact", "fast"] = "exact"
     """"fast" lets libjpeg-turbo take its fast inverse DCT and upsampling: about an eighth faster. Most pixels of a
     4:2:0 JPEG then differ: by two grey levels in the mean, along edges of colour by tens (`benchmarks.loader`)."""
@@ -44,13 +46,15 @@ class BatchOptions:
         for name in ("chunk", "history"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a whole number of 1 or more, is {getattr(self, name)!r}")
-        if self.chunk_s is not None and not self.chunk_s > 0:
-            raise ValueError(f"chunk_s must be a time above 0 seconds or None, is {self.chunk_s!r}")
+        if self.chunk_s is not None and not 0 < self.chunk_s < math.inf:
+            raise ValueError(f"chunk_s must be a finite time above 0 seconds or None, is {self.chunk_s!r}")
         if self.size and (len(self.size) != 2 or not all(isinstance(px, int) and px >= 1 for px in self.size)):
             raise ValueError(f"image_size must be pixels, (height, width) or None, is {self.image_size!r}")
         for camera in self.cameras or ():
             if camera not in CAMERAS:
                 raise ValueError(f"cameras: {camera!r} is unknown{nearest(camera, CAMERAS)}")
+        if len(set(self.cameras or ())) < len(self.cameras or ()):
+            raise ValueError(f"cameras must be different, are {self.cameras!r}")
         if not 0 <= self.camera_dropout <= 1:
             raise ValueError(f"camera_dropout must be a probability from 0 to 1, is {self.camera_dropout!r}")
         for name, known in (

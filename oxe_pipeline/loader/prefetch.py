@@ -187,7 +187,7 @@ class _Work:
             dataset, number = shard
             try:
                 has_room = self._remote[dataset].prefetch(number, called_off=self._ended.is_set)
-            except StreamError as error:
+            except (StreamError, OSError) as error:
                 _log.warning("not fetched ahead: %s", error)
                 self._failed_at_s[shard], has_room = time.monotonic(), True
             with self._changed:

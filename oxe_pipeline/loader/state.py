@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from oxe_pipeline.loader.steps import StepSamples
-from oxe_pipeline.mixture.mixture import Mixture, StateError
+from oxe_pipeline.mixture.data_identity import StateError
+from oxe_pipeline.mixture.mixture import Mixture
 
 STATE_FORMAT = 2
 
@@ -25,6 +26,8 @@ def samples_from(state: Mapping, samples: StepSamples, mixture: Mixture) -> tupl
     """
     if state.get("format") != STATE_FORMAT:
         raise StateError(f"loader state has format {state.get('format')!r}, this package reads {STATE_FORMAT}")
+    if missing := {"step", "mixture"} - set(state):
+        raise StateError(f"this is no state of a loader: {', '.join(sorted(missing))} missing")
     mixture.check_state(state["mixture"])
     step, g = int(state["step"]), int(state["mixture"]["g"])
-    return step, samples if samples.first_g(step) == g else samples.starting(step, g)
+    return step, samples.starting(step, g)

@@ -16,7 +16,8 @@ class StepSamples:
     of them. So the samples of a step are the same for any number of ranks.
 
     A run that went on at step `first_step` with sample `first_g`, having had another batch size before, counts from
-    there. With `num_samples` the samples end there, and the last step has what is left; a rank may have none of it.
+    there, and has no earlier step. With `num_samples` the samples end there, and the last step has what is left; a rank
+    may have none of it.
     Raises ValueError for sizes that do not hold or that leave a rank nothing of a whole step.
     """
 
@@ -68,7 +69,7 @@ class StepSamples:
     def first_g(self, step: int) -> int:
         """The sample number with which a step begins, over all ranks."""
         g = self._first_g + (step - self._first_step) * self.batch_size
-        return g if self.num_samples is None else min(g, self.num_samples)
+        return g if self.num_samples is None else max(self._first_g, min(g, self.num_samples))
 
     def __getitem__(self, step: int) -> Samples:
         """This rank's samples of optimiser step `step` >= 0. Safe from several threads."""

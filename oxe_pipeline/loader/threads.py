@@ -19,6 +19,13 @@ _IMAGES_AT_ONCE = 4
 """A thread takes so many images at a time: about a millisecond of decoding."""
 
 
+def check_threads(threads: int, prefetch: int) -> None:
+    """ValueError for numbers of threads or of batches in the making that are not 1 or more."""
+    for name, value in (("threads", threads), ("prefetch", prefetch)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number of 1 or more, is {value!r}")
+
+
 class BatchThreads:
     """Batches first, first+1, ... up to stop-1 (None: for ever), `prefetch` of them in the making at any time.
 
@@ -35,9 +42,6 @@ class BatchThreads:
         threads: int,
         prefetch: int,
     ):
-        for name, value in (("threads", threads), ("prefetch", prefetch)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of 1 or more, is {value!r}")
         self._assembler, self._samples_of = assembler, samples_of
         self._next, self._stop, self._threads = first, stop, threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batch")

@@ -79,8 +79,11 @@ class MixtureConfig(Model):
         return entries
 
     @model_validator(mode="after")
-    def _changes_name_known_data_sets(self) -> "MixtureConfig":
+    def _changes_differ_and_name_known_data_sets(self) -> "MixtureConfig":
         known = dict.fromkeys(entry.name for entry in self.datasets)
+        for start, times in Counter(change.start for change in self.schedule).items():
+            if times > 1:
+                raise ValueError(f"the schedule says the weights from {start} on twice; keep one of them")
         for change in self.schedule:
             for name in change.weights:
                 if name not in known:

@@ -8,6 +8,7 @@ from oxe_pipeline.mixture.locality import PooledWindows, windows_per_run
 from oxe_pipeline.overlays.overlay import Overlay, is_path, overlay_path, read_overlay
 from oxe_pipeline.overlays.window_ranges import WindowRanges
 from oxe_pipeline.stream.reader import Stream
+from oxe_pipeline.stream.remote import is_url
 
 
 def open_overlays(config: MixtureConfig, streams: Mapping[str, Stream]) -> dict[str, Overlay]:
@@ -17,6 +18,11 @@ def open_overlays(config: MixtureConfig, streams: Mapping[str, Stream]) -> dict[
     for entry in config.datasets:
         if entry.overlay:
             stream = streams[entry.name]
+            if is_url(entry.overlay):
+                raise MixtureConfigError(
+                    f"data set {entry.name}: overlay {entry.overlay} is a URL, and overlays are read from files; copy "
+                    "it to this machine and give its path"
+                )
             path = entry.overlay if is_path(entry.overlay) else _overlay_beside(stream, entry)
             overlays[entry.name] = read_overlay(path, stream.identity, stream.episodes.length)
     return overlays

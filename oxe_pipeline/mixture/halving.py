@@ -27,11 +27,13 @@ with 2^14 places one leaf in two thousand had a data set a few hundredths beyond
 class HalvedShares:
     """Data set d gets counts[d] of every sum(counts) samples, for ever; sum(counts) <= 2^40.
 
-    Pickles as its counts. Safe from several threads.
+    `ahead`, in units of 1/sum(counts) of a sample: by how much each data set that has a share is ahead of it, or
+    behind, when this begins; it is made up for. It sums to 0. Pickles as its arguments. Safe from several threads.
     """
 
-    def __init__(self, counts: tuple[int, ...]):
+    def __init__(self, counts: tuple[int, ...], ahead: tuple[int, ...] | None = None):
         self.counts = counts
+        self._arguments = (counts, ahead)
         self._total = sum(counts)
         # Heaviest first, ties to the earlier data set; data sets without a share take no part.
         self._by_weight = np.array(sorted((i for i, c in enumerate(counts) if c), key=lambda i: (-counts[i], i)))
@@ -40,8 +42,9 @@ class HalvedShares:
         octave = np.frexp(self._weight.astype(np.float64))[1]
         borders = [0, *(np.flatnonzero(np.diff(octave)) + 1).tolist(), len(octave)]
         self._tiers = [slice(start, stop) for start, stop in pairwise(borders)]
+        self._ahead = [ahead[i] if ahead else 0 for i in self._by_weight.tolist()]
         levels = 0
-        while (LEAF << levels) * self._weights[-1] < self._total:
+        while (LEAF << levels) * self._weights[-1] < self._total + max(0, *self._ahead):
             levels += 1
         self._levels = levels
         quotients = [[divmod((LEAF << level) * w, self._total) for w in self._weights] for level in range(levels)]
@@ -50,7 +53,7 @@ class HalvedShares:
         self._leaf = lru_cache(maxsize=8)(self._deal_leaf)
 
     def __reduce__(self):
-        return HalvedShares, (self.counts,)
+        return HalvedShares, self._arguments
 
     def shares(self) -> np.ndarray:
         """float64 [D]: what part of all samples each data set gets."""
@@ -94,8 +97,13 @@ class HalvedShares:
 
         Each data set has had its due rounded down or up, and is due at least once per stretch: the counts never fall.
         """
+        if number == 0:
+            return np.zeros(len(self._weights), np.int64), np.array(self._ahead, np.int64)
         start = number * (LEAF << self._levels)
-        quotients = [divmod(start * weight, self._total) for weight in self._weights]
+        quotients = [
+            divmod(start * weight - ahead, self._total)
+            for weight, ahead in zip(self._weights, self._ahead, strict=True)
+        ]
         before = np.array([whole for whole, _ in quotients], np.int64)
         behind = np.array([part for _, part in quotients], np.int64)
         up = deal(-behind, start - int(before.sum()), np.zeros_like(behind), np.sign(behind), self._tiers, self._total)

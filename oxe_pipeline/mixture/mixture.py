@@ -12,26 +12,21 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import xxhash
 from numpy.typing import ArrayLike
 
 from oxe_pipeline.mixture.config import MixtureConfig, MixtureConfigError, read_config
+from oxe_pipeline.mixture.data_identity import DataIdentity, StateError
 from oxe_pipeline.mixture.eligible import drawn_ranges, open_overlays, pools_of, train_steps, windows_per_epoch
-from oxe_pipeline.mixture.order import ORDER_VERSION, Order
+from oxe_pipeline.mixture.order import Order
 from oxe_pipeline.mixture.schedule import Schedule
 from oxe_pipeline.mixture.shares import WeightError
 from oxe_pipeline.mixture.weights import effective_weights
 from oxe_pipeline.mixture.windows import WindowIndex
 from oxe_pipeline.overlays.overlay import Overlay
 from oxe_pipeline.stream.cache import CacheOptions
-from oxe_pipeline.stream.format import canonical_json
 from oxe_pipeline.stream.reader import Stream, open_stream
 
 _OPENED_AT_ONCE = 16
-
-
-class StateError(ValueError):
-    """A saved state that does not belong to this mixture: what differs, both values, and the remedy, in one line."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,10 +81,15 @@ class Mixture:
         overlays = overlays or {}
         self.name, self.split, self.pool_shards = name, split, pool_shards
         self._streams = dict(sorted(streams.items()))
-        self._identities = {
-            name: stream.identity + (f"+{overlays[name].header.identity}" if name in overlays else "")
-            for name, stream in self._streams.items()
-        }
+        self._data = DataIdentity(
+            split=split,
+            pool_shards=pool_shards,
+            datasets={
+                name: stream.identity + (f"+{overlays[name].header.identity}" if name in overlays else "")
+                for name, stream in self._streams.items()
+            },
+        )
+        self.identity = self._data.digest
         ranges = {name: drawn_ranges(stream, split, overlays.get(name)) for name, stream in self._streams.items()}
         self._windows = WindowIndex(list(ranges.values()))
         self._pools = pools_of(self._streams, ranges, pool_shards) if pool_shards is not None else None
@@ -105,7 +105,6 @@ class Mixture:
             )
             for number, (name, stream) in enumerate(self._streams.items())
         )
-        self.identity = xxhash.xxh3_128_hexdigest(canonical_json([split, self._identities]).encode())
         self._set_order(schedule, seed)
 
     def _set_order(self, schedule: Schedule, seed: int) -> None:
@@ -172,11 +171,7 @@ class Mixture:
             "g": int(g),
             "seed": self.seed,
             "schedule": self.schedule.state(),
-            "order_version": ORDER_VERSION,
-            "pool_shards": self.pool_shards,
-            "split": self.split,
-            "identity": self.identity,
-            "datasets": dict(self._identities),
+            **self._data.state(),
         }
 
     def check_state(self, state: Mapping) -> None:
@@ -185,7 +180,7 @@ class Mixture:
         The data, the split, the seed, and all weights before the state's `g` must be the same; later weights may
         differ.
         """
-        self._check_data(state)
+        self._data.check(state)
         if state["seed"] != self.seed:
             raise StateError(
                 f"the state was saved with seed {state['seed']}, this mixture has seed {self.seed}; use the same"
@@ -201,7 +196,7 @@ class Mixture:
 
         Nothing already drawn changes. StateError when the data or the split differ.
         """
-        self._check_data(state)
+        self._data.check(state)
         saved, g = Schedule.from_state(state["schedule"]), int(state["g"])
         if self.schedule.agrees_before(saved, g):
             return self._with(self.schedule, state["seed"])
@@ -211,44 +206,10 @@ class Mixture:
                 saved = saved.reweighted(start, weights)
         return self._with(saved, state["seed"])
 
-    def _check_data(self, state: Mapping) -> None:
-        missing = {"g", "seed", "schedule", "order_version", "split", "identity", "datasets"} - set(state)
-        if missing:
-            raise StateError(f"this is no state of a mixture: {', '.join(sorted(missing))} missing")
-        if state["order_version"] != ORDER_VERSION:
-            raise StateError(
-                f"the state has order version {state['order_version']}, this package draws in version {ORDER_VERSION}; "
-                "use the version of the package that saved it"
-            )
-        if state["pool_shards"] != self.pool_shards:
-            raise StateError(
-                f"the state was saved with pool_shards {state['pool_shards']}, this mixture has {self.pool_shards}; "
-                "use the same"
-            )
-        if state["split"] != self.split:
-            raise StateError(f"the state was saved on split {state['split']!r}, this mixture draws from {self.split!r}")
-        for name, identity in state["datasets"].items():
-            own = self._identities.get(name, "")
-            if own != identity:
-                same_stream = own.partition("+")[0] == identity.partition("+")[0]
-                raise StateError(
-                    f"data set {name} differs: the state was saved on {_described(identity)}, this mixture holds "
-                    f"{_described(own)} (mixtures {state['identity']} and {self.identity}); "
-                    + ("name the same overlay in the mixture" if same_stream else "open the same streams")
-                )
-
     def _with(self, schedule: Schedule, seed: int) -> "Mixture":
         changed = copy.copy(self)
         changed._set_order(schedule, seed)
         return changed
-
-
-def _described(identity: str) -> str:
-    """A data set's identity in a state: of its stream, "+", of its overlay."""
-    stream, _, overlay = identity.partition("+")
-    if not stream:
-        return "none of that name"
-    return f"stream {stream} with overlay {overlay}" if overlay else f"stream {stream}"
 
 
 def load_mixture(

@@ -3,6 +3,10 @@
 In a new segment each data set's count of samples goes on from where the last one left it, so its epochs do too. A
 change takes effect at a multiple of BLOCK, the first one at or after the number asked for: only whole blocks are
 shuffled, so nothing that was already drawn changes when a segment is appended.
+
+A segment also makes up for the fractions of a sample by which the one before it ended off, so that errors do not add up
+over many changes. Only a data set that loses its weight keeps its last one, which the others bear: where data sets come
+and go, an error may exceed one sample, though not two.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +19,7 @@ import numpy as np
 
 from oxe_pipeline.mixture.chairman import MAX_PERIOD, SharePlan
 from oxe_pipeline.mixture.halving import HalvedShares
-from oxe_pipeline.mixture.shares import WeightError, exact, quantise
+from oxe_pipeline.mixture.shares import MAX_TOTAL, WeightError, exact, quantise
 
 BLOCK = 32
 """Samples within which the order of the data sets is shuffled. A batch of a multiple of 32 holds each data set's share
@@ -47,15 +51,25 @@ class Schedule:
         if any(start % BLOCK for start in starts):
             raise WeightError(f"segments must start at multiples of {BLOCK}, they start at {starts}")
         self._starts = np.array(starts, np.int64)
-        self.plans = [share_plan(segment.counts) for segment in self.segments]
         self._mixes = np.array([sum(count > 0 for count in segment.counts) > 1 for segment in self.segments])
+        self.plans: list[SharePlan | HalvedShares] = []
         self._drawn_before = np.zeros((len(starts), len(self.names)), np.int64)
-        for i, length in enumerate(np.diff(self._starts)):
-            self._drawn_before[i + 1] = self._drawn_before[i] + self.plans[i].counts_before(int(length))
+        ahead = [Fraction(0)] * len(self.names)
+        for number, segment in enumerate(self.segments):
+            plan = share_plan(segment.counts, ahead)
+            self.plans.append(plan)
+            if number + 1 < len(starts):
+                length, total = starts[number + 1] - segment.start, sum(segment.counts)
+                drawn = plan.counts_before(length)
+                self._drawn_before[number + 1] = self._drawn_before[number] + drawn
+                ahead = [
+                    had + int(n) - Fraction(length * count, total)
+                    for had, n, count in zip(ahead, drawn, segment.counts, strict=True)
+                ]
 
     @classmethod
     def from_weights(cls, weights: Mapping[str, float | Fraction]) -> "Schedule":
-        """One segment for ever. WeightError as in chairman.quantise."""
+        """One segment for ever. WeightError as in shares.quantise."""
         return cls.from_mapping({0: weights})
 
     @classmethod
@@ -188,16 +202,38 @@ def parse_schedule(text: str) -> dict[int, dict[str, float]]:
     return weights_from
 
 
-def share_plan(counts: Sequence[int]) -> SharePlan | HalvedShares:
-    """Who gets which place when data set d gets counts[d] of every sum(counts): a table where it is short enough."""
+def share_plan(counts: Sequence[int], ahead: Sequence[Fraction] | None = None) -> SharePlan | HalvedShares:
+    """Who gets which place when data set d gets counts[d] of every sum(counts): a table where it is short enough.
+
+    `ahead`: samples by which each data set is ahead of its share when this begins, which need not sum to 0.
+    """
+    if ahead and any(error for error, count in zip(ahead, counts, strict=True) if count):
+        return _halved(*_making_up(counts, ahead))
     if sum(counts) <= MAX_PERIOD:
         return SharePlan.from_counts(counts)
     return _halved(tuple(counts))
 
 
 @lru_cache(maxsize=16)
-def _halved(counts: tuple[int, ...]) -> HalvedShares:
-    return HalvedShares(counts)
+def _halved(counts: tuple[int, ...], ahead: tuple[int, ...] | None = None) -> HalvedShares:
+    return HalvedShares(counts, ahead)
+
+
+def _making_up(counts: Sequence[int], ahead: Sequence[Fraction]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The same proportion in the finest parts, and the errors of those that have a share in such parts, summing to 0.
+
+    What the others keep, those with a share have to bear, each by its share.
+    """
+    scale = MAX_TOTAL // sum(counts)
+    fine = [count * scale for count in counts]
+    total = sum(fine)
+    borne = sum(error for error, count in zip(ahead, counts, strict=True) if count)
+    parts = [
+        round((error - borne * Fraction(count, total)) * total) if count else 0
+        for error, count in zip(ahead, fine, strict=True)
+    ]
+    parts[fine.index(max(fine))] -= sum(parts)
+    return tuple(fine), tuple(parts)
 
 
 def _counts(weights: Mapping[str, float | Fraction], names: list[str]) -> tuple[int, ...]:

@@ -29,13 +29,13 @@ class IdleRule(Model):
     """Limit of the gripper's opening, which is 0 to 1."""
     source_per_s: float | None = Field(default=None, gt=0)
     """Limit of slots whose unit the data set's spec does not state."""
-    min_s: float = Field(default=0.5, ge=0)
+    min_s: float = Field(default=0.5, ge=0, allow_inf_nan=False)
     """Shorter stretches of idle steps are kept: a robot may pause."""
-    keep_s: float = Field(default=0.0, ge=0)
+    keep_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Of each stretch, this much just before the motion goes on is kept."""
-    before_s: float = Field(default=0.0, ge=0)
+    before_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """This much before each stretch is dropped too."""
-    min_motion_s: float = Field(default=0.0, ge=0)
+    min_motion_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """What is left beside dropped steps is dropped too where it is shorter."""
 
 

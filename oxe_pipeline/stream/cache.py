@@ -54,7 +54,7 @@ class CacheOptions:
                 raise ValueError(f"{name} must be more than 0, is {getattr(self, name)!r}")
         if not self.backoff_s >= 0:
             raise ValueError(f"backoff_s must be 0 or more, is {self.backoff_s!r}")
-        object.__setattr__(self, "folder", Path(self.folder).absolute())
+        object.__setattr__(self, "folder", Path(self.folder).expanduser().absolute())
 
 
 def _never() -> bool:
@@ -105,6 +105,8 @@ class FileCache:
                         return self._download(remote, name, entry, 0, _never).run(part)
             except NoRoomError:  # downloads under way take it all; they will end
                 time.sleep(_POLL_S)
+            except FileNotFoundError:  # somebody emptied the folder in the meantime
+                continue
             else:
                 self._folder.wait_for_other(entry)
         return path
@@ -124,7 +126,7 @@ class FileCache:
             with self._folder.claim(entry, idle_s) as part:
                 if part is not None:
                     self._download(remote, name, entry, idle_s, called_off).run(part)
-        except (NoRoomError, CalledOffError):
+        except (NoRoomError, CalledOffError, FileNotFoundError):  # the last where somebody emptied the folder
             return False
         return True
 

@@ -64,7 +64,7 @@ class CacheFolder:
         """
         part = self.part(entry)
         with self._lock():
-            file = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+            file = self._opened(part)
             # The part may have become the whole file between open and lock.
             mine = _try_lock(file) and _is_at(file, part)
             has_room = mine and self._remove(self._used() - self.limit_bytes, idle_s)
@@ -79,10 +79,16 @@ class CacheFolder:
             fcntl.flock(file, fcntl.LOCK_UN)
             os.close(file)
 
-    def finish(self, name: str, entry: FileEntry) -> Path:
-        """Gives a claimed part its final name, as wanted now. Under the lock: who counts files sees one of the two."""
+    def finish(self, name: str, entry: FileEntry, file: int) -> Path:
+        """Gives a claimed part, open as `file`, its final name, as wanted now.
+
+        Under the lock: who counts files sees one of the two. Raises FileNotFoundError where somebody has emptied the
+        folder, even when another has begun a part of the same name since.
+        """
         part, whole, now_ns = self.part(entry), self.whole(name, entry), time.time_ns()
         with self._lock():
+            if not _is_at(file, part):
+                raise FileNotFoundError(part)
             os.utime(part, ns=(now_ns, now_ns))
             os.replace(part, whole)
         return whole
@@ -117,18 +123,26 @@ class CacheFolder:
     def _lock(self) -> Iterator[None]:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.path / "folder.lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise StreamError(
-                f"{self.path}: cannot be used as cache ({error.strerror}); set another folder in CacheOptions "
-                "(--cache-dir)"
-            ) from None
+            raise self._unusable(error) from None
+        lock = self._opened(self.path / "folder.lock")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
             fcntl.flock(lock, fcntl.LOCK_UN)
             os.close(lock)
+
+    def _opened(self, path: Path) -> int:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: OSError) -> StreamError:
+        return StreamError(
+            f"{self.path}: cannot be used as cache ({error.strerror}); set another folder in CacheOptions (--cache-dir)"
+        )
 
     def _used(self) -> int:
         return sum(size for _, size, _ in self._content())

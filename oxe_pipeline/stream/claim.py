@@ -6,11 +6,10 @@ the two a second run of the same job goes on where the first stopped.
 
 import json
 import re
-import tempfile
 from collections.abc import Set as AbstractSet
 
 from oxe_pipeline.stream.convert import MARKER, identity_at_work
-from oxe_pipeline.stream.format import MANIFEST, Manifest, StreamError, read_manifest, write_whole
+from oxe_pipeline.stream.format import MANIFEST, Manifest, StreamError, parse_manifest
 from oxe_pipeline.stream.output_folder import OutputFolder
 from oxe_pipeline.stream.plan import Plan, job_identity
 
@@ -92,8 +91,7 @@ def _difference(manifest: Manifest, plan: Plan) -> str:
 
 def read_output_manifest(out: OutputFolder) -> Manifest:
     """The manifest in an output folder, local or remote; StreamError when absent, damaged or of a newer format."""
-    if out.local:
-        return read_manifest(out.local)
-    with tempfile.TemporaryDirectory() as folder:
-        write_whole(f"{folder}/{MANIFEST}", out.read(MANIFEST) or b"")
-        return read_manifest(folder)
+    content = out.read(MANIFEST)
+    if content is None:
+        raise StreamError(f"{out}: {MANIFEST} is gone; another job has taken the folder, or it was emptied")
+    return parse_manifest(content, f"{out}/{MANIFEST}")

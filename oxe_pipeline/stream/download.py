@@ -40,7 +40,7 @@ class Download:
         """Fetches what is missing in the open file `part`, and gives it its final name, which is returned.
 
         Raises StreamError for bytes that stay wrong or cannot be had or written, NoRoomError as
-        `CacheFolder.relieve_disk`, CalledOffError.
+        `CacheFolder.relieve_disk`, CalledOffError, and FileNotFoundError where somebody has removed the part.
         """
         # Its last owner may have finished it between the caller's look and claim.
         if whole := self.folder.find(self.name, self.entry):
@@ -52,7 +52,7 @@ class Download:
             found = self._complete(part)
             if found == self.entry.xxh3:
                 os.fsync(part)
-                return self.folder.finish(self.name, self.entry)
+                return self.folder.finish(self.name, self.entry, part)
             os.ftruncate(part, 0)
             _log.warning(
                 "%s/%s: thrown away: content hash %s instead of %s", self.remote, self.name, found, self.entry.xxh3

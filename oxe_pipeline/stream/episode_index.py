@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from oxe_pipeline.stream.format import reading
 from schemas.slots import CAMERAS
 
 _INDEX_COLUMNS = ["shard", "first_row", "length", "split", "cameras", "control_hz"]
@@ -23,8 +24,10 @@ class EpisodeIndex:
     `shard` int32, `first_row` int64, `length` int64, `control_hz` float32, `cameras` uint8 bit set: each [E].
     """
 
-    def __init__(self, path: Path | pa.NativeFile):
-        self._path = path
+    def __init__(self, path: Path | pa.NativeFile, name: str = ""):
+        """From the file at a path or open; `name` is what errors call it. Raises StreamError for a damaged one, now or
+        when a column is first asked for."""
+        self._path, self._name = path, name or str(path)
         table = self._read(_INDEX_COLUMNS)
         column = {name: _one_array(table.column(name)) for name in _INDEX_COLUMNS}
         self.shard = _values(column["shard"])
@@ -39,9 +42,10 @@ class EpisodeIndex:
     def _read(self, columns: list[str]) -> pa.Table:
         # pq.read_table (like Array.to_numpy) would import pandas, and takes three times as long for a small stream.
         # Without pre_buffer it reads in this thread; its own are for disks far away.
-        source = self._path if isinstance(self._path, pa.NativeFile) else pa.memory_map(str(self._path))
-        file = pq.ParquetFile(source, pre_buffer=False)
-        return file.read(columns, use_threads=file.metadata.num_rows >= _ROWS_WORTH_THREADS)
+        with reading(self._name):
+            source = self._path if isinstance(self._path, pa.NativeFile) else pa.memory_map(str(self._path))
+            file = pq.ParquetFile(source, pre_buffer=False)
+            return file.read(columns, use_threads=file.metadata.num_rows >= _ROWS_WORTH_THREADS)
 
     def __len__(self) -> int:
         return len(self.length)

@@ -14,6 +14,8 @@ is pointer arithmetic. The price: a shard is written at once, so the writer hold
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -58,6 +60,20 @@ is the main instruction, the rest are alternatives, an empty list means none."""
 
 class StreamError(ValueError):
     """A stream that cannot be read as it is: where, what, and the remedy, in one line."""
+
+
+@contextmanager
+def reading(file: str | Path) -> Iterator[None]:
+    """Raises what damaged bytes raise in Arrow, and absent or unreadable files, as StreamError naming `file`."""
+    try:
+        yield
+    except StreamError:
+        raise
+    except (OSError, ValueError, pa.ArrowException, StopIteration) as error:
+        raise StreamError(
+            f"{file}: cannot be read ({' '.join(str(error).split())}); `python -m oxe_pipeline.verify` names every "
+            "damaged file, running the shard job again replaces them"
+        ) from error
 
 
 class Quarantined(Model):

@@ -27,6 +27,7 @@ from oxe_pipeline.stream.format import (
     Manifest,
     StreamError,
     read_manifest,
+    reading,
 )
 from oxe_pipeline.stream.presence import check_files
 from oxe_pipeline.stream.remote import RemoteFolder, is_url, read_remote_manifest
@@ -68,17 +69,12 @@ class Shard:
 
 def map_batch(path: Path) -> pa.RecordBatch:
     """The one record batch of a file, memory-mapped; StreamError when it cannot be read."""
-    try:
+    with reading(path):
         file = pa.memory_map(str(path))
         if file.read(len(_ARROW_FILE)) != _ARROW_FILE:
             raise pa.ArrowInvalid("not an Arrow file")
         # Not ipc.open_file, which has the footer read by another thread and takes twice as long.
         return pa.ipc.open_stream(file).read_next_batch()
-    except (OSError, pa.ArrowInvalid, StopIteration) as error:
-        raise StreamError(
-            f"{path}: cannot be read ({error}); `python -m oxe_pipeline.verify` names every damaged file, "
-            "running the shard job again replaces them"
-        ) from error
 
 
 def _matrix(column: pa.Array) -> np.ndarray:
@@ -133,8 +129,9 @@ class Stream:
     def instructions(self) -> list[str]:
         """Distinct instruction texts; EpisodeIndex.instruction_ids points into it."""
         # In this thread: one of Arrow's that has just begun aborts a process that ends at that moment.
-        file = pq.ParquetFile(pa.BufferReader(self._content(INSTRUCTIONS)), pre_buffer=False)
-        return file.read(use_threads=False).column("text").to_pylist()
+        with reading(f"{self.path}/{INSTRUCTIONS}"):
+            file = pq.ParquetFile(pa.BufferReader(self._content(INSTRUCTIONS)), pre_buffer=False)
+            return file.read(use_threads=False).column("text").to_pylist()
 
     def instruction(self, episode: int, choice: int = 0) -> str:
         """The main instruction (choice 0) or an alternative of an episode; "" where there is none."""
@@ -153,7 +150,9 @@ class Stream:
 
     def statistics(self, vector: str) -> VectorStatistics:
         """Mergeable statistics of one of VECTORS over the train split."""
-        return VectorStatistics.from_bytes(self._content(f"{STATISTICS_FOLDER}/{vector}.bin"))
+        name = f"{STATISTICS_FOLDER}/{vector}.bin"
+        with reading(f"{self.path}/{name}"):
+            return VectorStatistics.from_bytes(self._content(name))
 
     def _content(self, name: str) -> bytes:
         return self.file(name).read_bytes()
@@ -178,7 +177,8 @@ class RemoteStream(Stream):
         manifest = read_remote_manifest(self._remote)
         self._entry = manifest.file_entry
         # Mapped, since the index reads its texts later, when the cache may have removed the file.
-        self._begin(self._remote.url, manifest, EpisodeIndex(self._opened(EPISODES, pa.memory_map)))
+        index = EpisodeIndex(self._opened(EPISODES, pa.memory_map), f"{self._remote}/{EPISODES}")
+        self._begin(self._remote.url, manifest, index)
         if identity and self.identity != identity:
             raise StreamError(
                 f"{url}: changed while it was read: it was stream {identity} and is {self.identity}; start again"

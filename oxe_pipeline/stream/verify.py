@@ -76,9 +76,12 @@ class _LocalFiles:
     def fault(self, name: str, entry: FileEntry) -> str:
         """One line, "" for a sound file."""
         file = self.file(name)
-        if not file.is_file():
+        try:
+            found = hash_file(file)
+        except FileNotFoundError:
             return f"{file}: absent; {REMEDY}"
-        found = hash_file(file)
+        except OSError as error:
+            return f"{file}: cannot be read ({error.strerror}); check the disk and who may read it, or {REMEDY}"
         if found.bytes != entry.bytes:
             return f"{file}: {found.bytes} bytes, the manifest says {entry.bytes}; {REMEDY}"
         if found.xxh3 != entry.xxh3:

@@ -59,3 +59,11 @@ def batch_hash(batch: dict) -> str:
         digest.update(f"{name} {getattr(value, 'shape', '')} {getattr(value, 'dtype', '')}".encode())
         digest.update(repr(value).encode() if isinstance(value, list) else value.numpy().tobytes())
     return digest.hexdigest()
+
+
+def joined(batches: list[dict]) -> dict:
+    """The batches of several ranks, or of steps in a row, as one."""
+    import torch
+
+    merged: dict = {name: torch.cat([b[name] for b in batches]) for name in batches[0] if name != "instruction"}
+    return {**merged, "instruction": [text for b in batches for text in b["instruction"]]}

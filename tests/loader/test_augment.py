@@ -124,6 +124,14 @@ def test_opencv_and_torch_agree_exactly_without_stretching_and_to_one_grey_level
         assert (ways[0] - ways[1]).abs().max() <= most
 
 
+def test_a_goal_is_augmented_as_the_camera_that_it_is_of(mixture):
+    with make_loader(mixture, batch_size=8, goal_images=True, cameras=["wrist", "primary"]) as loader:
+        batch = next(loader)
+    batch["image_goal"] = batch["image_wrist"][:, 0]
+    out = augment(batch, seed=5)
+    assert torch.equal(out["image_goal"], out["image_wrist"][:, 0])
+
+
 def test_images_come_out_at_the_size_asked_for(mixture):
     with make_loader(mixture, batch_size=4, goal_images=True) as loader:
         batch = next(loader)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from oxe_pipeline.loader.loader import make_eval_loader, make_loader
-from oxe_pipeline.mixture.mixture import StateError
-from tests.loader.conftest import batch_hash, make_episodes, open_mixture
+from oxe_pipeline.loader.loader import make_loader
+from oxe_pipeline.mixture.data_identity import StateError
+from tests.loader.conftest import batch_hash, joined, make_episodes, open_mixture
 from tests.synthetic import write_stream
 
 ROOT = Path(__file__).parents[2]
@@ -104,11 +104,6 @@ def test_a_state_of_another_seed_or_format_is_refused(mixture):
         loader.load_state_dict(make_loader(mixture, batch_size=BATCH, seed=99).state_dict())
     with pytest.raises(StateError, match="format 1"):
         loader.load_state_dict({**loader.state_dict(), "format": 1})
-
-
-def joined(batches: list[dict]) -> dict:
-    merged: dict = {name: torch.cat([b[name] for b in batches]) for name in batches[0] if name != "instruction"}
-    return {**merged, "instruction": [text for b in batches for text in b["instruction"]]}
 
 
 def test_the_batch_size_may_change_at_every_resume_and_no_sample_is_lost_or_repeated(mixture):
@@ -245,42 +240,6 @@ def test_a_kept_batch_is_not_written_to_by_later_ones(mixture):
         assert torch.equal(part_of_another, copy)
 
 
-def test_held_out_windows_come_once_in_fixed_order_and_start_anew(mixture):
-    loader = make_eval_loader(mixture, batch_size=5, chunk=2)
-    batches = list(loader)
-    places = [
-        place
-        for b in batches
-        for place in zip(b["dataset"].tolist(), b["episode"].tolist(), b["step"].tolist(), strict=True)
-    ]
-    expected = [
-        (d, episode, step)
-        for d, dataset in enumerate(mixture.datasets)
-        for episode in np.flatnonzero(dataset.stream.episodes.split_is("val")).tolist()
-        for step in range(int(dataset.stream.episodes.length[episode]))
-    ]
-    assert places == expected
-    assert len(loader) == len(batches)
-    assert [batch_hash(batch) for batch in loader] == [batch_hash(batch) for batch in batches]
-
-
-def test_ranks_share_the_held_out_windows(mixture):
-    whole = joined(list(make_eval_loader(mixture, batch_size=100)))
-    parts = [b for rank in range(3) for b in make_eval_loader(mixture, batch_size=2, rank=rank, world_size=3)]
-    assert batch_hash(joined(parts)) == batch_hash(whole)
-    with pytest.raises(ValueError, match="rank must be from 0 to world_size-1 = 1, is 2"):
-        make_eval_loader(mixture, batch_size=2, rank=2, world_size=2)
-
-
-def test_held_out_windows_can_be_limited_evenly(mixture):
-    batches = list(make_eval_loader(mixture, batch_size=100, max_windows_per_dataset=5))
-    dataset, step = batches[0]["dataset"].numpy(), batches[0]["step"].numpy()
-    assert np.bincount(dataset).tolist() == [5, 5]
-    assert len(set(step[dataset == 0].tolist())) == 5
-    with pytest.raises(ValueError, match="split 'test'"):
-        make_eval_loader(mixture, batch_size=5, split="test")
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -290,7 +249,11 @@ def test_held_out_windows_can_be_limited_evenly(mixture):
         ({"batch_size": 4, "num_samples": -1}, "num_samples must be a whole number of 0 or more, is -1"),
         ({"batch_size": 4, "chunk": 0}, "chunk"),
         ({"batch_size": 4, "chunk_s": -1.0}, "chunk_s"),
+        ({"batch_size": 4, "chunk_s": float("inf")}, "chunk_s"),
         ({"batch_size": 4, "cameras": ["wirst"]}, "wirst.*wrist"),
+        ({"batch_size": 4, "cameras": ["wrist", "wrist"]}, "cameras must be different"),
+        ({"batch_size": 4, "threads": 0}, "threads must be .* is 0"),
+        ({"batch_size": 4, "prefetch": 0}, "prefetch must be .* is 0"),
         ({"batch_size": 4, "cameras": ["secondary"]}, "no data set of the mixture has it"),
         ({"batch_size": 4, "camera_dropout": 1.5}, "camera_dropout"),
         ({"batch_size": 4, "on_corrupt": "skip"}, "on_corrupt"),

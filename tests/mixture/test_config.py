@@ -65,6 +65,10 @@ def test_an_overlay_is_a_name_or_a_path_that_moves_with_the_file(tmp_path):
         ("{format: 2, datasets: [{name: a}]}", "format: Input should be 1 \\(value: 2\\)"),
         ("{temperature: 0, datasets: [{name: a}]}", "temperature: .*greater than 0"),
         (
+            "{datasets: [{name: a}], schedule: [{start: 64, weights: {a: 1}}, {start: 64, weights: {a: 2}}]}",
+            "the schedule says the weights from 64 on twice",
+        ),
+        (
             "{datasets: [{name: abc}], schedule: [{start: 5, weights: {abd: 1}}]}",
             "no data set 'abd' .* did you mean abc",
         ),

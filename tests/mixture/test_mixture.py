@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from oxe_pipeline.mixture.config import MixtureConfig, MixtureConfigError
-from oxe_pipeline.mixture.mixture import StateError, load_mixture
+from oxe_pipeline.mixture.data_identity import StateError
+from oxe_pipeline.mixture.mixture import load_mixture
 from oxe_pipeline.mixture.shares import WeightError
 from oxe_pipeline.stream.format import StreamError
 from oxe_pipeline.stream.reader import open_stream

@@ -8,7 +8,8 @@ import pytest
 
 from oxe_pipeline.loader.held_out import held_out_samples
 from oxe_pipeline.mixture.config import MixtureConfig, MixtureConfigError
-from oxe_pipeline.mixture.mixture import StateError, load_mixture
+from oxe_pipeline.mixture.data_identity import StateError
+from oxe_pipeline.mixture.mixture import load_mixture
 from oxe_pipeline.mixture.shares import WeightError
 from oxe_pipeline.overlays.make_overlay import OverlayRules, make_overlay
 from oxe_pipeline.overlays.overlay import OverlayError, overlay_path, write_overlay
@@ -163,5 +164,7 @@ def test_overlays_that_cannot_be_used_are_named(root, tmp_path):
         load_mixture(config(root, "lnog"))
     with pytest.raises(OverlayError, match="was made for stream"):
         load_mixture(config(root, str(overlay_path(root / "beta", "long"))))
+    with pytest.raises(MixtureConfigError, match=r"data set alpha: overlay s3://bucket/long\.arrow is a URL"):
+        load_mixture(config(root, "s3://bucket/long.arrow"))
     with pytest.raises(OverlayError, match="is no name of an overlay"):
         load_mixture(config(root, "folder/long"))

@@ -49,9 +49,9 @@ def test_the_order_never_changes():
         9, 3, 200, 4, 0, 770, 6, 565, 0, 6, 3, 339, 4, 7, 5, 8, 677, 890, 977, 7, 0, 9, 2, 4,
     ]  # fmt: skip
     far = order.locate([60, 64, 65, 1000, 10**6, 10**12])
-    assert far.dataset.tolist() == [0, 2, 0, 2, 2, 2]
-    assert far.epoch.tolist() == [2, 2, 4, 68, 71426, 71428571426]
-    assert far.window.tolist() == [9, 0, 8, 1, 1, 0]
+    assert far.dataset.tolist() == [0, 0, 2, 0, 0, 0]
+    assert far.epoch.tolist() == [2, 4, 2, 50, 50001, 50000000001]
+    assert far.window.tolist() == [9, 0, 4, 0, 9, 7]
 
 
 def test_any_piece_of_the_order_equals_the_whole():

@@ -26,19 +26,31 @@ def test_each_data_set_counts_on_across_changes_of_weights(changes, first):
         assert schedule.drawn_before(prefix).tolist() == expected.tolist()
 
 
-@given(st.dictionaries(st.integers(1, 40), WEIGHTS, max_size=4), WEIGHTS)
-@settings(max_examples=50)
-def test_shares_hold_to_one_sample_within_every_segment(changes, first):
-    weights_from = {0: first, **{block * BLOCK: weights for block, weights in changes.items()}}
-    schedule = Schedule.from_mapping(weights_from)
-    ends = [*sorted(weights_from)[1:], 45 * BLOCK]
-    for start, end in zip(sorted(weights_from), ends, strict=True):
-        dataset, _ = schedule.locate(np.arange(start, end))
-        total = sum(weights_from[start].values())
-        for number, name in enumerate(schedule.names):
-            drawn = np.cumsum(dataset == number)
-            asked = np.arange(1, end - start + 1) * weights_from[start].get(name, 0) / total
-            assert np.abs(drawn - asked).max(initial=0) < 1
+def worst_error(weights: list[dict[str, int]], length: int) -> float:
+    """Largest |samples drawn - samples due| of any data set after any block; `length` samples per entry."""
+    schedule = Schedule.from_mapping({number * length: of_part for number, of_part in enumerate(weights)})
+    shares = np.array([[part.get(name, 0) / sum(part.values()) for name in schedule.names] for part in weights])
+    due = np.repeat(shares, length, axis=0).cumsum(axis=0)
+    dataset, _ = schedule.locate(np.arange(len(due)))
+    drawn = (dataset[:, None] == np.arange(len(schedule.names))).cumsum(axis=0)
+    return float(np.abs(drawn - due)[BLOCK - 1 :: BLOCK].max())
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(1, 9)] * 4), min_size=1, max_size=20),
+    st.integers(1, 5),
+    st.integers(2, 4),
+)
+@settings(max_examples=40, deadline=None)
+def test_shares_hold_to_one_sample_over_any_number_of_changes(weights, blocks, datasets):
+    parts = [dict(zip("abcd"[:datasets], of_part, strict=False)) for of_part in weights]
+    assert worst_error(parts, blocks * BLOCK) <= 1 + 1e-9
+
+
+@given(st.lists(WEIGHTS, min_size=2, max_size=20), st.integers(1, 5))
+@settings(max_examples=40, deadline=None)
+def test_data_sets_that_come_and_go_leave_the_others_less_than_two_samples_off(weights, blocks):
+    assert worst_error(weights, blocks * BLOCK) < 2
 
 
 def test_sample_numbers_may_come_in_any_order():

@@ -5,6 +5,7 @@ import fcntl
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from oxe_pipeline.stream.cache import CacheOptions, FileCache, default_cache_fol
 from oxe_pipeline.stream.format import StreamError
 from oxe_pipeline.stream.reader import open_stream
 from oxe_pipeline.stream.remote import RemoteFolder
-from tests.stream.servers import FaultyServer
+from tests.stream.servers import Fault, FaultyServer
 from tests.synthetic import make_stream
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed (pip install aiohttp)")
@@ -81,6 +82,11 @@ def test_the_default_folder_is_the_users_cache(monkeypatch, tmp_path):
     assert CacheOptions().folder == default_cache_folder() == tmp_path / "oxe_pipeline" / "streams"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert CacheOptions().folder == Path.home() / ".cache" / "oxe_pipeline" / "streams"
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert CacheOptions(folder="~/streams").folder == tmp_path / "streams"
 
 
 @pytest.mark.parametrize("wrong", [{"limit_bytes": 0}, {"attempts": 0}, {"backoff_s": -1}, {"timeout_s": 0}])
@@ -293,6 +299,22 @@ def test_files_of_others_in_the_folder_are_left_alone(root, server, options):
 def test_one_process_has_one_cache_for_the_same_options(options):
     assert file_cache(options) is file_cache(dataclasses.replace(options))
     assert isinstance(file_cache(options), FileCache)
+
+
+def test_a_folder_that_is_emptied_in_mid_download_costs_one_more_download(root, server, options):
+    manifest = open_stream(root / "s").manifest
+    name, entry = manifest.shards[0].images_name, manifest.shards[0].images_file
+    server.faults.append(Fault(name=name, wait_s=1.0))
+
+    def empty_folder() -> None:
+        while not list(options.folder.glob("*.part")):
+            time.sleep(0.01)
+        shutil.rmtree(options.folder)
+
+    threading.Thread(target=empty_folder, daemon=True).start()
+    remote = RemoteFolder(f"{server.url}/s", attempts=1, backoff_s=0, timeout_s=5)
+    assert file_cache(options).fetch(remote, name, entry).read_bytes() == (root / "s" / name).read_bytes()
+    assert server.bytes_of(name) == 2 * entry.bytes
 
 
 def test_a_download_that_is_called_off_keeps_what_has_come(root, server, options):

@@ -98,6 +98,35 @@ def test_shard_that_is_not_arrow_names_the_file_and_the_remedy(tmp_path, episode
         open_stream(folder).vector("action", 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("episodes.parquet", lambda stream: stream),
+        ("instructions.parquet", lambda stream: stream.instructions),
+        ("statistics/action.bin", lambda stream: stream.statistics("action")),
+    ],
+)
+def test_a_damaged_table_is_an_error_that_names_its_file(tmp_path, episodes, name, read):
+    folder = write_stream(tmp_path, episodes)
+    path = folder / name
+    path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(StreamError, match=rf"{name}: cannot be read .*oxe_pipeline\.verify"):
+        read(open_stream(folder))
+
+
+def test_damage_in_a_column_that_is_read_later_names_the_file_too(tmp_path, episodes):
+    folder = write_stream(tmp_path, episodes)
+    path = folder / "episodes.parquet"
+    content = path.read_bytes()
+    stream = open_stream(folder)
+    # In place, as a disk does it: the index has the file mapped.
+    footer = int.from_bytes(content[-8:-4], "little") + 8
+    with open(path, "r+b") as file:
+        file.write(b"x" * (len(content) - footer))
+    with pytest.raises(StreamError, match=r"episodes\.parquet: cannot be read"):
+        stream.episodes.column("source_path")
+
+
 def test_episode_of_another_layout_is_refused(tmp_path, episodes):
     writer = ShardWriter(folder=tmp_path, name="00000-000", layout=ColumnLayout.of(episodes[0]))
     episodes[1].action_mask[13] = True
