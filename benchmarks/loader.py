@@ -1,6 +1,9 @@
 """How near the loader comes to the bare decode rate of the same images on the same cores, in one run.
 
     python -m benchmarks.loader [--stream DIR ...] [--image-px 224] [--rounds 5] [--jpegs DIR] [--json]
+    python -m benchmarks.loader --peers ENVIRONMENTS
+
+The second form goes on to `benchmarks.peers.compare`: other loaders on the same episodes, in one run with ours.
 
 The ways take turns, so that a noisy machine troubles all alike; shares are medians over the rounds, each against the
 ceiling of its round (see `benchmarks.ceiling`). Ours: `make_loader` exact, with fast decoding, and with a resize to 7/8
@@ -202,6 +205,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--image-px", type=int, default=224, help="side of the images made up (default 224)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each way is timed (default 5)")
     parser.add_argument("--jpegs", type=Path, help="compare fast decoding also on the .jpg files below this folder")
+    parser.add_argument(
+        "--peers", type=Path, metavar="ENVIRONMENTS", help="then other loaders (see benchmarks.peers.environments)"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1:
@@ -217,14 +223,18 @@ def main(argv: list[str] | None = None) -> int:
                 for seed, name in enumerate(("scenes_a", "scenes_b"))
             ]
             result = measure(folders, rounds=arguments.rounds, jpegs=arguments.jpegs)
+            print(json.dumps(asdict(result), indent=1)) if arguments.json else _print_table(result)
+            return _compare_peers(arguments, Path(folder)) if arguments.peers else 0
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if arguments.json:
-        print(json.dumps(asdict(result), indent=1))
-    else:
-        _print_table(result)
-    return 0
+
+
+def _compare_peers(arguments: argparse.Namespace, folder: Path) -> int:
+    from benchmarks.peers import compare
+
+    given = ["--environments", str(arguments.peers), "--data", str(folder), "--image-px", str(arguments.image_px)]
+    return compare.main([*given, "--rounds", str(arguments.rounds), *(["--json"] if arguments.json else [])])
 
 
 if __name__ == "__main__":
