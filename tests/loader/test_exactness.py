@@ -13,8 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from oxe_pipeline.loader.loader import make_loader
 from tests.loader.exactness_run import OPTIONS, sample_hashes
 
@@ -30,13 +28,18 @@ PHASES = [
 SAMPLES_PER_PHASE = 400
 
 
-@pytest.fixture(scope="module")
-def expected(mixture) -> dict[int, str]:
-    with make_loader(mixture, batch_size=64, threads=1, **OPTIONS) as loader:
-        found: dict[int, str] = {}
-        while len(found) < SAMPLES_PER_PHASE * (len(PHASES) + 4):
-            found.update(sample_hashes(next(loader)))
-    return found
+class Undisturbed:
+    """What one loader in this process delivers, as far as it is asked for: {sample number: digest}."""
+
+    def __init__(self, mixture):
+        self._loader = make_loader(mixture, batch_size=64, threads=1, **OPTIONS)
+        self._found: dict[int, str] = {}
+
+    def of(self, numbers: set[int]) -> dict[int, str]:
+        with self._loader:
+            while len(self._found) <= max(numbers):
+                self._found.update(sample_hashes(next(self._loader)))
+        return {g: self._found[g] for g in numbers}
 
 
 def delivered(file: Path) -> dict[int, str]:
@@ -51,8 +54,8 @@ def delivered(file: Path) -> dict[int, str]:
     return found
 
 
-def test_a_run_that_is_killed_and_goes_on_in_other_layouts_delivers_the_same_samples(folders, expected, tmp_path):
-    state_file, first = tmp_path / "state.json", 0
+def test_a_run_that_is_killed_and_goes_on_in_other_layouts_delivers_the_same_samples(folders, mixture, tmp_path):
+    state_file, first, undisturbed = tmp_path / "state.json", 0, Undisturbed(mixture)
     for number, phase in enumerate(PHASES):
         out = tmp_path / f"phase_{number}.jsonl"
         out.touch()
@@ -74,6 +77,6 @@ def test_a_run_that_is_killed_and_goes_on_in_other_layouts_delivers_the_same_sam
         found = delivered(out)
         # Everything up to the saved state was delivered, by some rank, and what is known beyond it is right too.
         assert set(range(first, saved)) <= set(found)
-        assert {g: expected[g] for g in found if g in expected} == {g: h for g, h in found.items() if g in expected}
+        assert found == undisturbed.of(set(found))
         first = saved
     assert first >= SAMPLES_PER_PHASE * (len(PHASES) - 1)
