@@ -5,6 +5,8 @@ into an Episode (unified slots, masks, cleaned label); builders write Episodes a
 them into a stream. Images stay the source's encoded bytes all the way.
 """
 
+import abc
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +30,26 @@ def _rebuild_data_error(reason: str, dataset: str, episode: str, field: str) -> 
     return DataError(reason, dataset=dataset, episode=episode, field=field)
 
 
+class Frames(abc.ABC):
+    """The images of one camera of one episode, made one at a time: a video, or pixels too many to hold at once."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """T, known without making an image."""
+
+    @abc.abstractmethod
+    def __iter__(self) -> Iterator[np.ndarray | bytes]:
+        """T images in order, each uint8 [H, W, 3] with channels and rows as stored, or an encoded JPEG or PNG.
+
+        Raises ValueError or DataError when an image cannot be made; the episode is then set aside.
+        """
+
+    @abc.abstractmethod
+    def identity(self) -> bytes:
+        """Bytes from which the episode's id is computed instead of the pixels: equal for equal source content,
+        wherever it lies and whatever decodes it (e.g. a hash of the compressed packets)."""
+
+
 @dataclass(kw_only=True, slots=True)
 class SourceEpisode:
     """One episode as its lab recorded it, before any convention is changed."""
@@ -35,8 +57,9 @@ class SourceEpisode:
     key: str
     """Unique and stable within the data set, e.g. a path below the raw folder; error messages name it."""
     source_path: str
-    steps: dict[str, np.ndarray | list]
-    """Flat key ("observation/state") to an array [T, ...] or, for encoded images and text, a list of T bytes/str."""
+    steps: dict[str, np.ndarray | list | Frames]
+    """Flat key ("observation/state") to an array [T, ...]; for encoded images and text a list of T bytes/str; for
+    images that are not to be held all at once, Frames."""
     metadata: dict[str, object] = field(default_factory=dict)
     """Flat key to value, for what is said once an episode; a spec may name these keys too ("episode_metadata/..."). """
     split: str = "train"

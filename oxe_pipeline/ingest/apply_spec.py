@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import xxhash
 
-from oxe_pipeline.episode import DataError, Episode, SourceEpisode
+from oxe_pipeline.episode import DataError, Episode, Frames, SourceEpisode
 from oxe_pipeline.ingest.images import encoded_frames, is_black
 from oxe_pipeline.ingest.operations import apply_column
 from oxe_pipeline.ingest.retime import apply_episode_operation
@@ -56,7 +56,7 @@ def apply_spec(source: SourceEpisode, spec: DatasetSpec) -> Episode:
         source_path=source.source_path,
         reward=_optional_scalar(source, spec, "reward"),
         discount=_optional_scalar(source, spec, "discount"),
-        is_terminal=_ends_in_terminal(source),
+        is_terminal=_ends_in_terminal(source, spec),
     )
     kinds = spec.action_kinds()
     for op in spec.episode_ops:
@@ -74,7 +74,9 @@ def episode_id(source: SourceEpisode, spec: DatasetSpec) -> str:
     for key in sorted({parse_source(text)[0] for text in sources}):
         digest.update(f"{key}\0".encode())
         column = _column(source, spec, key)
-        if isinstance(column, np.ndarray) and column.dtype != object:
+        if isinstance(column, Frames):
+            digest.update(column.identity())
+        elif isinstance(column, np.ndarray) and column.dtype != object:
             digest.update(f"{column.dtype.str}{column.shape}".encode())
             digest.update(np.ascontiguousarray(column).tobytes())
         else:
@@ -144,7 +146,7 @@ def _numbers(source: SourceEpisode, spec: DatasetSpec, text: str) -> np.ndarray:
     return values[:, part]
 
 
-def _column(source: SourceEpisode, spec: DatasetSpec, key: str) -> np.ndarray | list:
+def _column(source: SourceEpisode, spec: DatasetSpec, key: str) -> np.ndarray | list | Frames:
     if key not in source.steps:
         reason = f"no such key in the source{nearest(key, source.steps)}"
         raise DataError(reason, dataset=spec.name, episode=source.key, field=key)
@@ -175,9 +177,10 @@ def _images(source: SourceEpisode, spec: DatasetSpec) -> dict[str, list[bytes]]:
     images = {}
     for name, camera in spec.cameras.items():
         column = _column(source, spec, camera.source)
-        if camera.missing == "black" and _named_fault(source, spec, camera.source, is_black, column):
+        frames = _named_fault(source, spec, camera.source, encoded_frames, column, camera)
+        if camera.missing == "black" and _named_fault(source, spec, camera.source, is_black, frames):
             continue
-        images[name] = _named_fault(source, spec, camera.source, encoded_frames, column, camera)
+        images[name] = frames
     return images
 
 
@@ -185,9 +188,17 @@ def _raw_labels(source: SourceEpisode, spec: DatasetSpec) -> list[object]:
     """Labels as stored, main one first: a step key at the first step, a metadata key as it is, lists laid flat."""
     labels: list[object] = []
     for key in spec.language.sources:
-        value = source.steps[key][0] if key in source.steps else _metadata(source, spec, key)
+        value = _said(source, spec, key, step=0)
         labels.extend(value if isinstance(value, list | tuple) else [value])
     return labels
+
+
+def _said(source: SourceEpisode, spec: DatasetSpec, key: str, *, step: int) -> object:
+    """A step key at one step, or a metadata key."""
+    column = source.steps.get(key)
+    if isinstance(column, Frames):
+        raise DataError("holds images, no text or outcome", dataset=spec.name, episode=source.key, field=key)
+    return _metadata(source, spec, key) if column is None else column[step]
 
 
 def _success(source: SourceEpisode, spec: DatasetSpec) -> int:
@@ -203,7 +214,7 @@ def _success(source: SourceEpisode, spec: DatasetSpec) -> int:
 
 
 def _outcome(source: SourceEpisode, spec: DatasetSpec, key: str) -> object:
-    value = source.steps[key][-1] if key in source.steps else _metadata(source, spec, key)
+    value = _said(source, spec, key, step=-1)
     if not isinstance(value, np.ndarray | np.generic):
         return value
     if value.size != 1:
@@ -226,10 +237,11 @@ def _optional_scalar(source: SourceEpisode, spec: DatasetSpec, key: str) -> np.n
     return values[:, 0].astype(np.float32)
 
 
-def _ends_in_terminal(source: SourceEpisode) -> bool:
+def _ends_in_terminal(source: SourceEpisode, spec: DatasetSpec) -> bool:
     """RLDS: the last step's is_terminal; a source that does not say is taken to end its task."""
-    flags = source.steps.get("is_terminal")
-    return True if flags is None else bool(np.all(flags[-1]))
+    if "is_terminal" not in source.steps:
+        return True
+    return bool(_numbers(source, spec, "is_terminal")[-1].all())
 
 
 def _named_fault(source: SourceEpisode, spec: DatasetSpec, field: str, function, *arguments):

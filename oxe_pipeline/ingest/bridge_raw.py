@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from oxe_pipeline.episode import DataError, SourceEpisode
+from oxe_pipeline.episode import DataError, Frames, SourceEpisode
+from oxe_pipeline.ingest.raw_folder import inside, number_order
 from oxe_pipeline.ingest.restricted_pickle import load_pickle
 from schemas.rlds import ABSENT_IMAGE
 
@@ -34,7 +35,7 @@ def find_episodes(root: str | Path) -> Iterator[str]:
     time, so the tree may be of any size. Raises NotADirectoryError or FileNotFoundError when `root` is no folder.
     """
     folders = [path for path in Path(root).iterdir() if path.is_dir() and not path.is_symlink()]
-    for folder in sorted(folders, key=lambda path: _with_numbers(path.name)):
+    for folder in sorted(folders, key=lambda path: number_order(path.name)):
         if _EPISODE_FOLDER.fullmatch(folder.name):
             yield folder.name
         elif "lmdb" not in folder.name:
@@ -53,7 +54,7 @@ def read_episode(path: str, *, root: str | Path, cameras: Sequence[int] = range(
     that do not fit, no camera at all.
     """
     root = Path(root)
-    folder = _inside(root, root / path, path)
+    folder = inside(root, root / path, path)
     states = _states(_unpickled(root, folder / "obs_dict.pkl", path), path)
     actions = _actions(_unpickled(root, folder / "policy_out.pkl", path), path)
     length = len(states)
@@ -62,13 +63,13 @@ def read_episode(path: str, *, root: str | Path, cameras: Sequence[int] = range(
         raise DataError(reason, episode=path, field="policy_out.pkl")
     late = int(_has_late_cameras(path))
     observed, acted = slice(late, length - 1), slice(0, length - 1 - late)
-    steps: dict[str, np.ndarray | list] = {"observation/state": states[observed], "action": actions[acted]}
+    steps: dict[str, np.ndarray | list | Frames] = {"observation/state": states[observed], "action": actions[acted]}
     frames = {camera: _frame_paths(folder / f"images{camera}", length, path)[observed] for camera in cameras}
     if not any(frames.values()):
         wanted = ", ".join(f"images{camera}" for camera in cameras)
         raise DataError(f"none of the camera folders {wanted} is there", episode=path, field="images")
     for camera, files in frames.items():
-        present = [_inside(root, file, path).read_bytes() for file in files]
+        present = [inside(root, file, path).read_bytes() for file in files]
         steps[f"observation/image_{camera}"] = present or [ABSENT_IMAGE] * len(actions[acted])
     return SourceEpisode(
         key=path,
@@ -81,7 +82,7 @@ def read_episode(path: str, *, root: str | Path, cameras: Sequence[int] = range(
 
 def _unpickled(root: Path, file: Path, path: str) -> object:
     try:
-        return load_pickle(_inside(root, file, path))
+        return load_pickle(inside(root, file, path))
     except DataError as error:
         raise DataError(error.reason, episode=path, field=file.name) from None
 
@@ -132,7 +133,7 @@ def _frame_paths(folder: Path, length: int, path: str) -> list[Path]:
 def _labels(root: Path, folder: Path, path: str) -> list[bytes]:
     """Every line of lang.txt as bytes; what they say and in which encoding is for the language rules to decide."""
     file = folder / "lang.txt"
-    return _inside(root, file, path).read_bytes().splitlines() if file.exists() else []
+    return inside(root, file, path).read_bytes().splitlines() if file.exists() else []
 
 
 def _has_late_cameras(path: str) -> bool:
@@ -145,14 +146,3 @@ def _has_late_cameras(path: str) -> bool:
                     f"folder {part} is no date, so its alignment is not known", episode=path, field="path"
                 ) from None
     return False
-
-
-def _inside(root: Path, file: Path, path: str) -> Path:
-    """`file`, unless it lies outside `root` once links are followed."""
-    if not file.resolve().is_relative_to(root.resolve()):
-        raise DataError("leads out of the raw folder; copy the file in", episode=path, field=file.name)
-    return file
-
-
-def _with_numbers(name: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part]

@@ -11,17 +11,17 @@ Layouts: robomimic docs/datasets/overview.md, Lifelong-Robot-Learning/LIBERO scr
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from oxe_pipeline.episode import DataError, SourceEpisode
+from oxe_pipeline.ingest.hdf5_file import columns, opened, own_group
 
 SUFFIXES = (".hdf5", ".h5")
 
 _DEMO = re.compile(r"demo_\d+")
-_NOT_READ = "next_obs"
+_NOT_READ = frozenset({"next_obs"})
 _SPLIT_MASKS = {"train": "train", "valid": "val", "test": "test"}
 """robomimic's filter keys that are a split, to our names; its other filter keys are ignored."""
 
@@ -49,7 +49,7 @@ def find_demos(file: str, *, root: str | Path) -> list[str]:
     """
     import h5py
 
-    with _opened(Path(root), file) as content:
+    with opened(root, file) as content:
         data = content.get("data")
         demos = [name for name in data if _DEMO.fullmatch(name)] if isinstance(data, h5py.Group) else []
     if not demos:
@@ -68,13 +68,13 @@ def read_episode(key: str, *, root: str | Path) -> SourceEpisode:
     file, demo = _file_and_demo(key)
     if not demo:
         find_demos(file, root=root)
-    with _opened(Path(root), file) as content:
-        data = _own_group(content, "data", key)
-        group = _own_group(data, demo, key)
+    with opened(root, file) as content:
+        data = own_group(content, "data", key)
+        group = own_group(data, demo, key)
         return SourceEpisode(
             key=key,
             source_path=key,
-            steps=dict(_columns(group, key, "data")),
+            steps=dict(columns(group, key, "data", skip=_NOT_READ)),
             metadata={"file_name": PurePosixPath(file).name, **_said_in_attributes(data, group, key)},
             split=_split(content, demo),
         )
@@ -84,66 +84,6 @@ def _file_and_demo(key: str) -> tuple[str, str]:
     """("a/b.hdf5/demo_3") -> ("a/b.hdf5", "demo_3"); a key without a demo gives ""."""
     file, _, last = key.rpartition("/")
     return (file, last) if _DEMO.fullmatch(last) else (key, "")
-
-
-@contextmanager
-def _opened(root: Path, file: str):
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("reading HDF5 needs h5py: pip install 'oxe-pipeline[build]'") from error
-    path = root / file
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise DataError("leads out of the raw folder; copy the file in", episode=file, field="file")
-    try:
-        with h5py.File(path, "r") as content:
-            yield content
-    except FileNotFoundError:
-        raise DataError("no such file", episode=file, field="file") from None
-    except (OSError, RuntimeError) as error:
-        reason = f"not a whole HDF5 file, copy it again: {' '.join(str(error).split())}"
-        raise DataError(reason, episode=file, field="file") from None
-
-
-def _columns(group, key: str, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
-    """(flat key, values [T, ...]) of every dataset below the group."""
-    import h5py
-
-    for name in group:
-        column = f"{prefix}/{name}"
-        if name == _NOT_READ:
-            continue
-        try:
-            member = _own_member(group, name, key, column)
-            if isinstance(member, h5py.Group):
-                yield from _columns(member, key, column)
-            elif member.ndim > 0:
-                yield column, member[()]
-        except (OSError, KeyError, RuntimeError) as error:
-            raise DataError(f"cannot be read: {' '.join(str(error).split())}", episode=key, field=column) from None
-
-
-def _own_group(parent, name: str, key: str):
-    import h5py
-
-    if name not in parent:
-        raise DataError(f"no such group in the file: {name}", episode=key, field="data")
-    group = _own_member(parent, name, key, "data")
-    if not isinstance(group, h5py.Group):
-        raise DataError(f"{name} is an array, must be a group", episode=key, field="data")
-    return group
-
-
-def _own_member(group, name: str, key: str, field: str):
-    """group[name], refused where HDF5 would fetch it from elsewhere: a path out of the raw folder could hide there."""
-    import h5py
-
-    if isinstance(group.get(name, getlink=True), h5py.HardLink):
-        member = group[name]
-        if isinstance(member, h5py.Group) or not (member.external or member.is_virtual):
-            return member
-    reason = "is a link to another file or place; a demo must hold its own data"
-    raise DataError(reason, episode=key, field=field)
 
 
 def _said_in_attributes(data, group, key: str) -> dict[str, object]:

@@ -10,6 +10,7 @@ import io
 
 import numpy as np
 
+from oxe_pipeline.episode import Frames
 from oxe_pipeline.quality.image_headers import is_jpeg, is_png
 from schemas.spec import Camera
 
@@ -18,31 +19,34 @@ BLACK_BELOW = 8
 """An image whose every value is below this is black: a black JPEG decodes to values of 0 to a few."""
 
 
-def encoded_frames(column: np.ndarray | list[bytes], camera: Camera) -> list[bytes]:
-    """uint8 array [T, H, W, 3] or T encoded images -> T encoded images, upright and RGB.
+def encoded_frames(column: np.ndarray | list | Frames, camera: Camera) -> list[bytes]:
+    """T images, each uint8 [H, W, 3] pixels or encoded -> T encoded images, upright and RGB. Pixels are taken one image
+    at a time, so Frames are never held whole.
 
     Raises ValueError naming the step for a wrong dtype or shape, or an image that does not decode.
     """
     if isinstance(column, np.ndarray) and column.dtype != object:
-        if column.dtype != np.uint8 or column.ndim != 4 or column.shape[3] != 3:
-            raise ValueError(f"pixels must be uint8 [T, H, W, 3], are {column.dtype} {list(column.shape)}")
-        return [encode(_upright(pixels, camera), png=camera.encode == "png") for pixels in column]
-    if camera.colour == "rgb" and camera.flip == "none":
-        for step, frame in enumerate(column):
+        _require_pixels(column, ndim=4)
+    as_stored = camera.colour == "rgb" and camera.flip == "none"
+    encoded = []
+    for step, frame in enumerate(column):
+        if isinstance(frame, np.ndarray):
+            _require_pixels(frame, ndim=3, where=f"step {step}: ")
+            encoded.append(encode(_upright(frame, camera), png=camera.encode == "png"))
+        elif as_stored:
             _require_bytes(frame, f"step {step}: ")
-        return list(column)
-    return [_reencoded(frame, camera, step) for step, frame in enumerate(column)]
+            encoded.append(frame)
+        else:
+            encoded.append(_reencoded(frame, camera, step))
+    if len(encoded) != len(column):
+        raise ValueError(f"{len(encoded)} images came out where {len(column)} were promised")
+    return encoded
 
 
-def is_black(column: np.ndarray | list[bytes]) -> bool:
+def is_black(frames: list[bytes]) -> bool:
     """Whether the first and the last image are black: two decodes instead of T. A camera that is dark only at its ends
     would be dropped wrongly, which a fixed or moving robot camera does not do."""
-    for step in (0, -1):
-        frame = column[step]
-        pixels = frame if isinstance(frame, np.ndarray) else decode(frame)
-        if pixels.max() >= BLACK_BELOW:
-            return False
-    return True
+    return all(decode(frames[step]).max() < BLACK_BELOW for step in (0, -1))
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -74,6 +78,12 @@ def encode(pixels: np.ndarray, *, png: bool) -> bytes:
 
     contiguous = np.ascontiguousarray(pixels)
     return simplejpeg.encode_jpeg(contiguous, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="444")
+
+
+def _require_pixels(pixels: np.ndarray, *, ndim: int, where: str = "") -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != ndim or pixels.shape[-1] != 3:
+        shape = "[T, H, W, 3]" if ndim == 4 else "[H, W, 3]"
+        raise ValueError(f"{where}pixels must be uint8 {shape}, are {pixels.dtype} {list(pixels.shape)}")
 
 
 def _require_bytes(frame: object, where: str = "") -> None:
