@@ -17,10 +17,11 @@ A batch is a flat dict. B samples, T = history, N = chunk; every random choice c
     control_hz           f32 [B]
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from oxe_pipeline.loader.batch_plan import SAMPLES_AT_ONCE, BatchPlan, PlansAhead, ViewPlan
 from oxe_pipeline.loader.buffers import ImageMemory
 from oxe_pipeline.loader.columns import NumericColumns
 from oxe_pipeline.loader.image_work import Place, View, blank_samples, image_tasks
@@ -58,9 +59,48 @@ class BatchAssembler:
 
     def assemble(self, samples: Samples) -> dict:
         """The whole batch, made in this thread."""
-        pending = PendingBatch(self, samples)
+        (plan,) = self.plan([samples])
+        pending = PendingBatch(self, plan)
         pending.decode(0, pending.num_images)
         return pending.finish()
+
+    def plan(self, batches: Sequence[Samples]) -> list[BatchPlan]:
+        """The plan of each batch, all made together; each is what it would be alone. Maps the shards they need."""
+        samples, sizes = Samples.joined(batches), [len(batch) for batch in batches]
+        parts = dataset_parts(self.streams, samples)
+        columns = self.columns.read(samples, parts)
+        instruction = self.instructions(samples)
+        steps, exists = history_steps(samples.step, self.options.history)
+        present = self.cameras_present(samples, parts)
+        shown = self.drop_cameras(samples, present)
+        views = [(camera, steps, shown[row][:, None] & exists) for row, camera in enumerate(self.cameras)]
+        if self.options.goal_images:
+            columns["goal_step"] = self.goal_steps(samples, parts)
+            views.append((self.cameras[0], columns["goal_step"][:, None], present[0][:, None]))
+        tasks, plans, start = image_tasks(views, parts, sizes), [], 0
+        for batch, of_batch in zip(batches, tasks, strict=True):
+            rows = slice(start, start + len(batch))
+            plans.append(
+                BatchPlan(
+                    samples=batch,
+                    columns={name: column[rows].copy() for name, column in columns.items()},
+                    instruction=instruction[rows],
+                    views=[ViewPlan(camera, steps[rows], mask[rows].copy()) for camera, steps, mask in views],
+                    tasks=of_batch,
+                )
+            )
+            start = rows.stop
+        return plans
+
+    def plans_ahead(
+        self, samples_of: Callable[[int], Samples], *, stride: int = 1, stop: int | None = None
+    ) -> PlansAhead:
+        """Plans of the batches `samples_of` numbers. Remote shards come one batch at a time: a group of batches might
+        need more of them at once than the cache is to hold."""
+        remote = any(stream.is_remote for stream in self.streams)
+        return PlansAhead(
+            self.plan, samples_of, stride=stride, stop=stop, samples_at_once=1 if remote else SAMPLES_AT_ONCE
+        )
 
     def cameras_present(self, samples: Samples, parts: Sequence[DatasetPart]) -> np.ndarray:
         """bool [C, B]: the episode has the camera, in the order of `cameras`."""
@@ -91,34 +131,20 @@ class BatchAssembler:
 
 
 class PendingBatch:
-    """A batch whose numbers are there and whose images are to come.
+    """A planned batch whose images are to come.
 
     `decode` each of `num_images` once, in any threads; when all are done, `finish`. An image that several places of the
     batch show (the history of neighbouring steps, padding, a goal that is the step itself) is decoded once and copied.
     """
 
-    def __init__(self, assembler: BatchAssembler, samples: Samples):
-        self.samples = samples
+    def __init__(self, assembler: BatchAssembler, plan: BatchPlan):
+        self.samples = plan.samples
         self.substituted: list[Substitution] = []
-        parts = dataset_parts(assembler.streams, samples)
-        self._reader = assembler.reader
-        self._columns = assembler.columns.read(samples, parts)
-        self._instruction = assembler.instructions(samples)
-        steps, exists = history_steps(samples.step, assembler.options.history)
-        present = assembler.cameras_present(samples, parts)
-        shown = assembler.drop_cameras(samples, present)
-        self._views = [
-            _view(assembler, camera, steps, shown[row][:, None] & exists)
-            for row, camera in enumerate(assembler.cameras)
-        ]
-        self._goal: View | None = None
-        if assembler.options.goal_images:
-            self._columns["goal_step"] = assembler.goal_steps(samples, parts)
-            goal_steps = self._columns["goal_step"][:, None]
-            self._goal = _view(assembler, assembler.cameras[0], goal_steps, present[0][:, None].copy())
-        views = [*self._views, self._goal] if self._goal else self._views
-        self._blank, self._images = blank_samples(views), image_tasks(views, parts)
-        self.num_images = len(self._blank) + len(self._images)
+        self._reader, self._plan = assembler.reader, plan
+        self._views = [_view(assembler, view) for view in plan.views]
+        self._has_goal = assembler.options.goal_images
+        self._blank = blank_samples(self._views)
+        self.num_images = len(self._blank) + len(plan.tasks)
         """Pieces of work for `decode`: images to decode, and views of a sample to blank."""
 
     def decode(self, start: int, stop: int) -> None:
@@ -126,41 +152,39 @@ class PendingBatch:
         for pixels in self._blank[start:stop]:
             pixels[...] = 0
         blanked = len(self._blank)
-        tasks = self._images[max(0, start - blanked) : max(0, stop - blanked)]
-        first_places = [places[0] for _, _, places in tasks]
-        to_read = [
-            (source, encoded, view.pixels[i, t])
-            for (source, encoded, _), (view, i, t) in zip(tasks, first_places, strict=True)
-        ]
+        tasks = self._plan.tasks[max(0, start - blanked) : max(0, stop - blanked)]
+        views = self._views
+        to_read = [(source, encoded, views[number].pixels[i, t]) for source, encoded, ((number, i, t), *_) in tasks]
         shown = self._reader.read(to_read)
         for (_, _, places), (_, _, pixels), substitution in zip(tasks, to_read, shown, strict=True):
-            for view, i, t in places[1:]:
-                view.pixels[i, t] = pixels
+            for number, i, t in places[1:]:
+                views[number].pixels[i, t] = pixels
             if substitution:
                 self._note(substitution, places)
 
     def _note(self, substitution: Substitution, places: list[Place]) -> None:
         """Counts the substitution once for every place that shows it unmasked, and masks what stayed black."""
-        for view, i, t in places:
-            if view.mask[i, t]:
+        for number, i, t in places:
+            mask = self._views[number].mask
+            if mask[i, t]:
                 self.substituted.append(substitution)
-                view.mask[i, t] = substitution.shown_step >= 0
+                mask[i, t] = substitution.shown_step >= 0
 
     def finish(self) -> dict:
         """The batch; to be called once, after every image was decoded."""
         import torch
 
-        batch: dict = {name: torch.from_numpy(column) for name, column in self._columns.items()}
-        for view in self._views:
+        batch: dict = {name: torch.from_numpy(column) for name, column in self._plan.columns.items()}
+        for view in self._views[:-1] if self._has_goal else self._views:
             batch[f"image_{view.camera}"] = view.tensor
             batch[f"image_{view.camera}_mask"] = torch.from_numpy(view.mask)
-        if self._goal:
-            batch["image_goal"] = self._goal.tensor[:, 0]
-            batch["image_goal_mask"] = torch.from_numpy(self._goal.mask[:, 0])
-        batch["instruction"] = self._instruction
+        if self._has_goal:
+            batch["image_goal"] = self._views[-1].tensor[:, 0]
+            batch["image_goal_mask"] = torch.from_numpy(self._views[-1].mask[:, 0])
+        batch["instruction"] = self._plan.instruction
         return batch
 
 
-def _view(assembler: BatchAssembler, camera: str, steps: np.ndarray, mask: np.ndarray) -> View:
-    tensor = assembler.buffers.take((*steps.shape, *assembler.sizes[camera], 3))
-    return View(camera, tensor, tensor.numpy(), steps, mask)
+def _view(assembler: BatchAssembler, plan: ViewPlan) -> View:
+    tensor = assembler.buffers.take((*plan.steps.shape, *assembler.sizes[plan.camera], 3))
+    return View(plan.camera, tensor, tensor.numpy(), plan.mask)

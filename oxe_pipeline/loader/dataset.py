@@ -17,6 +17,7 @@ from functools import partial
 from torch.utils.data import IterableDataset, get_worker_info
 
 from oxe_pipeline.loader.batch import BatchAssembler, PendingBatch
+from oxe_pipeline.loader.batch_plan import BatchPlan
 from oxe_pipeline.loader.buffers import BufferPool, ImageMemory
 from oxe_pipeline.loader.loader import check_steps
 from oxe_pipeline.loader.options import BatchOptions
@@ -24,7 +25,6 @@ from oxe_pipeline.loader.prefetch import start_prefetch
 from oxe_pipeline.loader.shared_buffers import SharedBuffers
 from oxe_pipeline.loader.state import samples_from, state_at
 from oxe_pipeline.loader.steps import StepSamples
-from oxe_pipeline.loader.window import Samples
 from oxe_pipeline.mixture.mixture import Mixture
 
 _log = logging.getLogger(__name__)
@@ -86,17 +86,18 @@ class StreamDataset(IterableDataset):
         # Remote shards come to a cache that all workers share, so one of them looks ahead for all.
         streams = [dataset.stream for dataset in self.mixture.datasets]
         prefetcher = None if number else start_prefetch(streams, samples, first=step, stop=stop)
+        plans = assembler.plans_ahead(samples.__getitem__, stride=workers, stop=stop)
         while stop is None or step < stop:
             if prefetcher:
                 prefetcher.advance(step)
             # Nothing here keeps the batch while the next one is made, so that its memory can be that of the next.
-            yield self._batch(assembler, samples[step])
+            yield self._batch(assembler, plans.take(step))
             step += workers
 
-    def _batch(self, assembler: BatchAssembler, samples: Samples) -> dict:
+    def _batch(self, assembler: BatchAssembler, plan: BatchPlan) -> dict:
         if self._shared:
             self._shared.begin()
-        pending = PendingBatch(assembler, samples)
+        pending = PendingBatch(assembler, plan)
         pending.decode(0, pending.num_images)
         for substitution in pending.substituted:
             _log.warning("unreadable image replaced: %s", substitution)

@@ -25,13 +25,11 @@ class View:
     tensor: Any
     """uint8 [B, T, H, W, 3]; `pixels` is the same memory as numpy."""
     pixels: np.ndarray
-    steps: np.ndarray
-    """int64 [B, T]: which steps of the sample's episode are shown."""
     mask: np.ndarray
 
 
-Place = tuple[View, int, int]
-"""An image of a batch: view, sample, and which of the sample's frames."""
+Place = tuple[int, int, int]
+"""Where an image goes in its batch: number of the view, sample, and which of the sample's frames."""
 ImageTask = tuple[ImageSource, memoryview, list[Place]]
 """An image of the streams, its encoded bytes, and where it goes."""
 
@@ -41,33 +39,41 @@ def blank_samples(views: Iterable[View]) -> list[np.ndarray]:
     return [view.pixels[i] for view in views for i in np.flatnonzero(~view.mask[:, -1]).tolist()]
 
 
-def image_tasks(views: Iterable[View], parts: Sequence[DatasetPart]) -> list[ImageTask]:
-    """The images to decode, shard by shard. They show memory of the shards: not to be kept longer than the batch."""
-    tasks: dict[ImageSource, ImageTask] = {}
-    for view in views:
-        shown = view.mask[:, -1].tolist()
+def image_tasks(
+    views: Sequence[tuple[str, np.ndarray, np.ndarray]], parts: Sequence[DatasetPart], sizes: Sequence[int]
+) -> list[list[ImageTask]]:
+    """The images to decode, per batch of `sizes` samples, shard by shard.
+
+    `views` are (camera, steps int64 [N, T], mask bool [N, T]) over the N samples of all batches, `parts` the samples'.
+    The tasks show memory of the shards: not to be kept longer than the batches.
+    """
+    tasks: list[dict[ImageSource, ImageTask]] = [{} for _ in sizes]
+    of_batch = [(batch, i) for batch, size in zip(tasks, sizes, strict=True) for i in range(size)]
+    for number, (camera, shown_steps, mask) in enumerate(views):
+        shown = mask[:, -1].tolist()
         for part in parts:
             rows = zip(
                 part.here.tolist(),
                 part.episode.tolist(),
                 part.first_row.tolist(),
-                view.steps[part.here].tolist(),
+                shown_steps[part.here].tolist(),
                 strict=True,
             )
             for shard, of_shard in part.shards:
-                column = shard.images.get(view.camera)
+                column = shard.images.get(camera)
                 # Items of a memoryview are Python's own integers, three times as fast as numpy's.
                 data, offsets = (column.data, column.offsets.data) if column else (_NO_IMAGE, None)
                 for _ in range(of_shard.stop - of_shard.start):
-                    i, episode, first_row, steps = next(rows)
-                    if not shown[i]:
+                    sample, episode, first_row, steps = next(rows)
+                    if not shown[sample]:
                         continue
+                    batch, i = of_batch[sample]
                     for t, step in enumerate(steps):
-                        source = (part.dataset, episode, step, view.camera)
-                        if source in tasks:
-                            tasks[source][2].append((view, i, t))
+                        source = (part.dataset, episode, step, camera)
+                        if source in batch:
+                            batch[source][2].append((number, i, t))
                             continue
                         row = first_row + step
                         encoded = data[offsets[row] : offsets[row + 1]] if offsets else data
-                        tasks[source] = source, encoded, [(view, i, t)]
-    return list(tasks.values())
+                        batch[source] = source, encoded, [(number, i, t)]
+    return [list(batch.values()) for batch in tasks]

@@ -1,9 +1,9 @@
 """Assembles batches ahead of the consumer, in order, in a pool of threads that share the images of each batch.
 
-The work of a batch is first one task for its numbers, then a task per thread for its images, behind those of earlier
-batches in one queue, so all threads work on the batch that is needed first. They share out its images a few at a time,
-whichever is free taking the next. Threads and not processes, because decoding releases the GIL and finished pixels need
-not travel.
+The work of a batch is first one task for its plan (see `batch_plan`), then a task per thread for its images, behind
+those of earlier batches in one queue, so all threads work on the batch that is needed first. They share out its images
+a few at a time, whichever is free taking the next. Threads and not processes, because decoding releases the GIL and
+finished pixels need not travel.
 """
 
 import threading
@@ -42,7 +42,8 @@ class BatchThreads:
         threads: int,
         prefetch: int,
     ):
-        self._assembler, self._samples_of = assembler, samples_of
+        self._assembler = assembler
+        self._plans = assembler.plans_ahead(samples_of, stop=stop)
         self._next, self._stop, self._threads = first, stop, threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batch")
         self._underway: deque[Future] = deque()
@@ -74,7 +75,7 @@ class BatchThreads:
 
     def _begin(self, number: int, finished: Future) -> None:
         try:
-            pending = PendingBatch(self._assembler, self._samples_of(number))
+            pending = PendingBatch(self._assembler, self._plans.take(number))
             starts = range(0, pending.num_images, _IMAGES_AT_ONCE)
             helpers = max(1, min(self._threads, len(starts)))
             countdown, shared = _Countdown(helpers), iter(starts)

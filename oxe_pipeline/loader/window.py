@@ -28,6 +28,14 @@ class Samples:
     def __len__(self) -> int:
         return len(self.g)
 
+    @classmethod
+    def joined(cls, pieces: "Sequence[Samples]") -> "Samples":
+        """One after the other."""
+        if len(pieces) == 1:
+            return pieces[0]
+        columns = zip(*((piece.g, piece.dataset, piece.episode, piece.step) for piece in pieces), strict=True)
+        return cls(*map(np.concatenate, columns))
+
     def rows(self, start: int, stop: int) -> "Samples":
         """Samples start .. stop-1, in memory of their own."""
         return Samples(*(column[start:stop].copy() for column in (self.g, self.dataset, self.episode, self.step)))

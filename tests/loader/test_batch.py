@@ -65,6 +65,11 @@ def assembler_of(mixture, **options) -> BatchAssembler:
     return BatchAssembler(mixture.datasets, BatchOptions(**options), seed=SEED, buffers=BufferPool(keep=2))
 
 
+def begun(assembler: BatchAssembler, samples: Samples) -> PendingBatch:
+    (plan,) = assembler.plan([samples])
+    return PendingBatch(assembler, plan)
+
+
 def reference_image(data: memoryview, image_size: int | None) -> np.ndarray:
     """JPEG by simplejpeg and the rest by Pillow, each into memory of its own; resized by torch's public function."""
     try:
@@ -120,7 +125,7 @@ def test_an_image_that_several_places_show_is_decoded_once(mixture):
     steps = np.arange(10)
     in_order = Samples(steps, np.full(10, d), np.zeros(10, np.int64), steps)
     # Step 0 is shown by its own sample, by the padding before it and by the history of step 1, and so on.
-    pending = PendingBatch(assembler_of(mixture, history=3, cameras=["primary"]), in_order)
+    pending = begun(assembler_of(mixture, history=3, cameras=["primary"]), in_order)
     assert pending.num_images == 10
     pending.decode(0, 10)
     images = pending.finish()["image_primary"]
@@ -132,7 +137,7 @@ def test_the_work_on_images_may_be_shared_out_in_any_pieces(odd_mixture):
     options = {"history": 2, "goal_images": True, "image_size": 28, "camera_dropout": 0.3}
     found = set()
     for pieces in ([0, 1, 2, 40], [0, 17, 23], [0]):
-        pending = PendingBatch(assembler_of(odd_mixture, **options), shuffled_samples(odd_mixture, 40))
+        pending = begun(assembler_of(odd_mixture, **options), shuffled_samples(odd_mixture, 40))
         edges = [*pieces, pending.num_images]
         for start, stop in reversed(list(pairwise(edges))):
             pending.decode(start, stop)
