@@ -10,7 +10,7 @@ demo: $(VENV)/.installed-demo
 	@$(BIN)/python -m samples.demo --out $(DEMO_OUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
