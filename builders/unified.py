@@ -23,7 +23,7 @@ from builders.ordered_pool import ordered_map
 from oxe_pipeline.episode import DataError, SourceEpisode
 from oxe_pipeline.provenance import code_version
 from schemas.rlds import unified_features
-from schemas.spec import DatasetSpec, load_spec
+from schemas.spec import DatasetSpec, SpecError, load_spec, load_spec_file
 
 MAX_BAD_SHARE = 0.05
 """A build stops when more than this share of a split's episodes is bad; a single bad one never stops it."""
@@ -45,7 +45,7 @@ class BuildStopped(SystemExit):
 class UnifiedConfig(tfds.core.BuilderConfig):
     """One data set of a builder. `name` is also the name of its spec unless `spec` gives one."""
 
-    spec: DatasetSpec | None = None
+    spec: DatasetSpec | None = dataclasses.field(default=None, repr=False)
     processes: int = 0
     """Processes that read and convert; 0 means one per core, 1 means none beside this one."""
 
@@ -60,6 +60,13 @@ class UnifiedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First unified layout: 32 action slots, 40 state slots, four cameras."}
+
+    def __init__(self, *, config: UnifiedConfig | str | None = None, **kwargs: Any):
+        """`config`: a name out of BUILDER_CONFIGS, a config, or the path of a spec file of your own ("mylab.yaml"), so
+        that `tfds build --config mylab.yaml` builds a data set that this package does not know."""
+        if isinstance(config, str) and config.endswith((".yaml", ".yml")):
+            config = _config_of_file(config)
+        super().__init__(config=config, **kwargs)
 
     @abc.abstractmethod
     def list_episodes(self, manual_dir: str) -> Mapping[str, Iterable[Any]]:
@@ -155,6 +162,14 @@ class UnifiedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
             f"; first: episode {faults[0]['episode']}: {faults[0]['field']}: {faults[0]['reason']}" if faults else ""
         )
         raise BuildStopped(f"error: {self.spec.name}: {summary}{first}")
+
+
+def _config_of_file(path: str) -> UnifiedConfig:
+    try:
+        spec = load_spec_file(path)
+    except SpecError as error:
+        raise BuildStopped(f"error: {error}") from None
+    return UnifiedConfig(name=spec.name, description=spec.title, spec=spec)
 
 
 def quarantine_record(error: DataError, split: str) -> dict[str, str]:

@@ -64,6 +64,8 @@ class SourceEpisode:
     """Flat key to value, for what is said once an episode; a spec may name these keys too ("episode_metadata/..."). """
     split: str = "train"
     """The source's own split, or "" when it has none and the pipeline decides by hash."""
+    quality_flags: tuple[str, ...] = ()
+    """What the reader noticed that does not make the episode unusable, e.g. "timestamps_uneven"."""
 
 
 @dataclass(kw_only=True, slots=True)

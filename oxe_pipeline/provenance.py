@@ -11,12 +11,13 @@ _DECIDING = (
     "episode.py",
     "ingest/*.py",
     "language/*.py",
+    "language/*.yaml",
     "quality/*.py",
     "stats/*.py",
     # Of the stream only what writes it: a change to a reader makes no stream out of date.
     *(
         f"stream/{name}.py"
-        for name in ("commit", "convert", "finish", "format", "images", "plan", "shard_table", "writer")
+        for name in ("commit", "convert", "finish", "format", "images", "plan", "shard_table", "verdicts", "writer")
     ),
 )
 

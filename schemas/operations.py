@@ -1,5 +1,5 @@
 """The vocabulary of operations a spec may name: what each one is called and takes. The arithmetic is in
-`oxe_pipeline/ingest/operations.py` (columns) and `oxe_pipeline/ingest/retime.py` (whole episodes).
+`oxe_pipeline/ingest`: operations.py (columns), retime.py and motion.py (whole episodes).
 
 The published OXE transforms, some eighty functions, reduce to these. An operation is written in YAML as a mapping with
 the key `op`, e.g. `{op: rotation, from: euler_xyz, to: rotation_vector}`.
@@ -20,6 +20,7 @@ Rotation = Literal[
     "rotation_vector",
     "euler_xyz",
     "euler_zyx",
+    "euler_zxy",
     "euler_XYZ",
     "quaternion_xyzw",
     "quaternion_wxyz",
@@ -90,6 +91,35 @@ class TimesRotation(Model):
     rotation_vector: list[float] = Field(min_length=3, max_length=3)
 
 
+class Constant(Model):
+    """`value` whatever the source says: what a published transform writes for a part that the robot lacks. For
+    variants alone; in a data set's own spec such a part is masked."""
+
+    op: Literal["constant"]
+    value: float
+
+
+class Select(Model):
+    """The named columns in this order: parts of a matrix that is stored flat, angles that are stored yaw first."""
+
+    op: Literal["select"]
+    columns: list[int] = Field(min_length=1)
+
+
+class AngleToCosSin(Model):
+    """An angle becomes its cosine and its sine, as base_pose has it."""
+
+    op: Literal["angle_to_cos_sin"]
+
+
+class Plus(Model):
+    """x plus another column of the source: a residual becomes the target it stands for (bc_z)."""
+
+    op: Literal["plus"]
+    source: str
+    """Flat key with an optional slice, as wide as x."""
+
+
 class DecodeZlib(Model):
     """Bytes compressed by zlib holding `width` float32 a step (kuka)."""
 
@@ -106,6 +136,10 @@ ColumnOperation = Annotated[
     | GripperWidth
     | ConvertRotation
     | TimesRotation
+    | Constant
+    | Select
+    | AngleToCosSin
+    | Plus
     | DecodeZlib,
     Field(discriminator="op"),
 ]
@@ -123,18 +157,26 @@ class DropLast(Model):
 
 class KeepEvery(Model):
     """One step in `steps` is kept. Deltas of the dropped steps are summed (rotations composed), of absolutes the last
-    is taken, of velocities the mean; the episode's rate is divided by `steps`."""
+    is taken, of velocities the mean; the episode's rate is divided by `steps`. `merge: false` throws the other steps
+    away with their actions, as published code does."""
 
     op: Literal["keep_every"]
     steps: int = Field(ge=2)
+    merge: bool = True
 
 
 class ActionFromState(Model):
     """The arm's motion becomes the motion it achieved: next state against state, rotations as R[t+1]·R[t]^T (no wrap
-    error). The last step, which has no next state, is dropped. Published Bridge does this with plain subtraction."""
+    error); joint slots, where the action has them, become the change of the joints. The last step, which has no next
+    state, is dropped.
+
+    `angles: subtracted` is the published rule for Bridge: the state's first three rotation slots hold Euler angles,
+    and these are subtracted like lengths.
+    """
 
     op: Literal["action_from_state"]
     arm: Literal["arm0", "arm1"] = "arm0"
+    angles: Literal["composed", "subtracted"] = "composed"
 
 
 class TargetToDelta(Model):
@@ -144,6 +186,37 @@ class TargetToDelta(Model):
     arm: Literal["arm0", "arm1"] = "arm0"
 
 
+class JointDeltaToTarget(Model):
+    """The arm's joint slots hold a change of the joints; they become the target: present joints plus change."""
+
+    op: Literal["joint_delta_to_target"]
+    arm: Literal["arm0", "arm1"] = "arm0"
+
+
+class DeltaOfTargets(Model):
+    """The arm's delta slots hold the pose reached next, and the source has no pose in its state: each becomes target
+    against the target before. The first step, which has none, is dropped."""
+
+    op: Literal["delta_of_targets"]
+    arm: Literal["arm0", "arm1"] = "arm0"
+
+
+class GripperFromState(Model):
+    """The arm's gripper action becomes the gripper state of the next step, for a source without a gripper command; the
+    last step, which has no next one, holds its own."""
+
+    op: Literal["gripper_from_state"]
+    arm: Literal["arm0", "arm1"] = "arm0"
+
+
+class BaseMotionFromState(Model):
+    """The base's slots become what it achieved until the next state, in its own frame (x ahead, y to the left), the
+    turn brought into (-pi, pi]: per second, or `per: step`. The last step, which has no next state, is dropped."""
+
+    op: Literal["base_motion_from_state"]
+    per: Literal["second", "step"] = "second"
+
+
 class ShiftObservations(Model):
     """The source stores the observation made *after* its action; each is moved `steps` later, the ends dropped."""
 
@@ -151,8 +224,48 @@ class ShiftObservations(Model):
     steps: int = Field(default=1, ge=1)
 
 
+class ShiftActions(Model):
+    """The source's observations show the world of `steps` before (a late camera, ALOHA's recorder): each action moves
+    `steps` later, to the observation that shows what it was given for; the ends are dropped."""
+
+    op: Literal["shift_actions"]
+    steps: int = Field(default=1, ge=1)
+
+
+class DropNoOps(Model):
+    """Steps that neither move nor work the gripper go, by the rule of OpenVLA's LIBERO script, read from the source's
+    own action vector: the norm of all but its last number is below `threshold`, and the last, the gripper, is that of
+    the step kept before (of the very first step it is not asked)."""
+
+    op: Literal["drop_no_ops"]
+    threshold: float = Field(default=1e-4, gt=0)
+
+
+class ToolToBaseFrame(Model):
+    """The arm's motion is told along the axes of its own tool; it is turned by the present orientation R into the frame
+    of the state: position R·p, rotation vector R·w."""
+
+    op: Literal["tool_to_base_frame"]
+    arm: Literal["arm0", "arm1"] = "arm0"
+    part: Literal["pose", "rotation"] = "pose"
+    """"rotation" where the position is already told in the frame of the base (furniture_bench)."""
+
+
 EpisodeOperation = Annotated[
-    DropFirst | DropLast | KeepEvery | ActionFromState | TargetToDelta | ShiftObservations, Field(discriminator="op")
+    DropFirst
+    | DropLast
+    | KeepEvery
+    | ActionFromState
+    | TargetToDelta
+    | JointDeltaToTarget
+    | DeltaOfTargets
+    | GripperFromState
+    | BaseMotionFromState
+    | ShiftObservations
+    | ShiftActions
+    | DropNoOps
+    | ToolToBaseFrame,
+    Field(discriminator="op"),
 ]
 
 OPERATIONS: tuple[type[Model], ...] = tuple(

@@ -5,108 +5,52 @@ A spec names the source's keys and the operations that bring them into the unifi
 about a unit or a frame is written `source` there (brought to scale by statistics alone): never guessed in silence.
 """
 
-import difflib
 import hashlib
 import json
-import re
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from schemas.operations import OPERATIONS, ActionFromState, ColumnOperation, EpisodeOperation, Model, TargetToDelta
+from schemas.operations import (
+    OPERATIONS,
+    ActionFromState,
+    BaseMotionFromState,
+    EpisodeOperation,
+    GripperFromState,
+    JointDeltaToTarget,
+    Model,
+    TargetToDelta,
+    ToolToBaseFrame,
+)
 from schemas.slots import ACTION_GROUPS, ACTION_NAMES, CAMERAS, STATE_GROUPS, STATE_NAMES
+from schemas.spec_parts import Camera, Channel, Language, Split, Success, nearest, parse_source, slot_indices
+from schemas.bag import BagColumn, BagLayout
 
 DATASETS_FOLDER = Path(__file__).parent / "datasets"
 SPEC_FORMAT: Literal[1] = 1
 
-_SOURCE = re.compile(r"^(?P<key>[^\[\]]+)(\[(?P<slice>-?\d+|(-?\d+)?:(-?\d+)?)\])?$")
+VARIANT_MARK = "_as_"
+"""Between the name of a data set and of a variant: "taco_play_as_octo"."""
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader in C where PyYAML was built with it: a hundred specs are read when builders/oxe is imported."""
 
 
 class SpecError(ValueError):
     """A spec that does not hold: which file, which key, which value, and the remedy, in one line."""
 
 
-class Channel(Model):
-    """One column or run of columns of the source and the slots it fills."""
-
-    slots: str | list[str]
-    """A group ("arm0.gripper") or single slots ("arm0.eef_position_delta.x", ...) out of schemas/slots.py."""
-    source: str
-    """Flat key, with an optional slice of the last axis: "action[0:3]", "observation/state[-1]"."""
-    ops: list[ColumnOperation] = Field(default_factory=list)
-    kind: Literal["delta", "absolute", "velocity"] = "absolute"
-    """What a value of an action means; states are always absolute."""
-    unit: str = "source"
-    """Of the values after `ops`; "source" where nobody states the source's."""
-    frame: str = "source"
-
-    @field_validator("source")
-    @classmethod
-    def _source_parses(cls, value: str) -> str:
-        parse_source(value)
-        return value
-
-
-class Camera(Model):
-    source: str
-    colour: Literal["rgb", "bgr"] = "rgb"
-    """Channel order as stored. "bgr" and a flip are put right by re-encoding; otherwise bytes pass unchanged."""
-    flip: Literal["none", "vertical", "rotate_180"] = "none"
-    """How the stored image must be turned to stand upright."""
-    missing: Literal["never", "black"] = "never"
-    """"black": an episode without this camera carries all-black images instead."""
-    encode: Literal["jpeg", "png"] = "jpeg"
-    """Only for a source of bare pixels (HDF5 arrays): JPEG of quality 95, colour not subsampled, or lossless PNG."""
-
-
-class Language(Model):
-    sources: list[str] = Field(default_factory=list)
-    """Keys of labels, main one first; the others become alternatives. Step keys are read at the first step."""
-    encoding: Literal["text", "utf8_codes"] = "text"
-    """"utf8_codes": zero-padded integers, one UTF-8 byte each (language_table)."""
-    blank: bool = False
-    """The label says nothing (one constant for all): kept raw, never given to training."""
-    placeholders: list[str] = Field(default_factory=list)
-    """Further sentences that mean "no instruction" in this data set, compared case-folded."""
-
-
-class Success(Model):
-    """Where the outcome of an episode is written: true/1/matching means success, else failure."""
-
-    source: str
-    pattern: str = ""
-    """Regular expression searched in a text source, e.g. "/success/"."""
-    valid_if: str = ""
-    """Key that must be true for the outcome to count (fractal rates only some episodes); else it is unknown."""
-
-    @field_validator("pattern")
-    @classmethod
-    def _pattern_compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-        return value
-
-
-class Split(Model):
-    names: dict[str, Literal["train", "val", "test"]] = Field(default={"train": "train", "val": "val", "test": "test"})
-    """The source's split names to ours."""
-    val_share: float = Field(default=0.05, ge=0, lt=1)
-    """Held out by a hash of the episode id where the source has no val or test split of its own."""
-    group_by: str = ""
-    """Metadata key whose episodes must stay on one side (scene, operator); "" means each episode by itself."""
-
-
 class DatasetSpec(Model):
     """The declarative description of one data set; see docs/add_a_dataset.md for a worked one."""
 
     format: Literal[1] = SPEC_FORMAT
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(pattern=r"^[a-z][A-Za-z0-9_]*$")
+    variant_of: str = ""
+    """The data set's own name where this is one of its variants (set on loading, from the key `variants`)."""
+    published_name: str = ""
+    """What the source calls itself where that is not `name`, e.g. "fmb" for fmb_dataset."""
     source_kind: Literal["rlds", "raw"] = "rlds"
     """"rlds": published as RLDS, read by builders/oxe as it stands; "raw": a lab's own files, with their own
     builder."""
@@ -132,6 +76,8 @@ class DatasetSpec(Model):
     """Applied in this order to the whole episode after the slots are filled."""
     language: Language = Language()
     success: Success | None = None
+    bag: BagLayout | None = None
+    """For bags (builders/rosbag): which topics make which columns."""
     split: Split = Split()
     notes: list[str] = Field(default_factory=list)
     """Choices made where sources disagree, with the reason."""
@@ -167,27 +113,54 @@ class DatasetSpec(Model):
     @model_validator(mode="after")
     def _episode_operations_find_their_states(self) -> "DatasetSpec":
         """A motion can only be computed for slots whose pose is in the state."""
-        has_action, has_state = set(self.action_indices()), set(self.state_indices())
         for op in self.episode_ops:
-            if not isinstance(op, ActionFromState | TargetToDelta):
-                continue
-            deltas = ACTION_GROUPS[f"{op.arm}.eef_position_delta"].indices
-            positions = STATE_GROUPS[f"{op.arm}.eef_position"]
-            for delta, position, name in zip(deltas, positions.indices, positions.slot_names, strict=True):
-                if delta in has_action and position not in has_state:
-                    raise ValueError(f"{op.op} needs state slot {name}, which no channel fills")
-            turn = set(ACTION_GROUPS[f"{op.arm}.eef_rotation_delta"].indices)
-            orientation = STATE_GROUPS[f"{op.arm}.eef_rotation_6d"]
-            if turn & has_action and not (turn <= has_action and set(orientation.indices) <= has_state):
-                raise ValueError(
-                    f"{op.op} needs all of {orientation.name} in the state and the whole rotation in the action"
-                )
+            if isinstance(op, BaseMotionFromState) and not set(STATE_GROUPS["base_pose"].indices) <= set(
+                self.state_indices()
+            ):
+                raise ValueError(f"{op.op} needs all of base_pose in the state")
+            if isinstance(op, GripperFromState):
+                self._require_states(op.op, f"{op.arm}.gripper", f"{op.arm}.gripper")
+            if isinstance(op, ToolToBaseFrame):
+                self._require_orientation(op)
+            if isinstance(op, ActionFromState | TargetToDelta | JointDeltaToTarget):
+                if op.op != "joint_delta_to_target":
+                    self._require_states(op.op, f"{op.arm}.eef_position_delta", f"{op.arm}.eef_position")
+                    self._require_orientation(op)
+                if op.op != "target_to_delta":
+                    self._require_states(op.op, f"{op.arm}.joint_position", f"{op.arm}.joint_position")
         return self
+
+    def _require_states(self, op: str, moved: str, position: str) -> None:
+        has_action, has_state = set(self.action_indices()), set(self.state_indices())
+        positions = STATE_GROUPS[position]
+        indices = zip(ACTION_GROUPS[moved].indices, positions.indices, positions.slot_names, strict=True)
+        for delta, present, name in indices:
+            if delta in has_action and present not in has_state:
+                raise ValueError(f"{op} needs state slot {name}, which no channel fills")
+
+    def _require_orientation(self, op: ActionFromState | TargetToDelta | ToolToBaseFrame) -> None:
+        has_action, has_state = set(self.action_indices()), set(self.state_indices())
+        turn = set(ACTION_GROUPS[f"{op.arm}.eef_rotation_delta"].indices)
+        orientation = STATE_GROUPS[f"{op.arm}.eef_rotation_6d"]
+        subtracted = isinstance(op, ActionFromState) and op.angles == "subtracted"
+        needed = set(orientation.indices[:3] if subtracted else orientation.indices)
+        if turn & has_action and not (turn <= has_action and needed <= has_state):
+            raise ValueError(
+                f"{op.op} needs all of {orientation.name} in the state and the whole rotation in the action"
+            )
 
     def content_hash(self) -> str:
         """16 hexadecimal digits over everything said, whatever the YAML looks like; defaults left out do not count."""
         said = self.model_dump(mode="json", exclude_defaults=True, by_alias=True)
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+    def source_keys(self) -> set[str]:
+        """Every key of the source that is named: what a reader of large files must read, and no more."""
+        channels = [channel.source for channel in (*self.action, *self.state)]
+        keys = {parse_source(text)[0] for text in (*channels, *self.action_raw, *self.state_raw)}
+        keys |= {camera.source for camera in self.cameras.values()} | set(self.language.sources)
+        outcome = (self.success.source, self.success.valid_if) if self.success else ()
+        return (keys | {*outcome, self.split.group_by}) - {""}
 
     def action_indices(self) -> list[int]:
         """Indices of the action slots this data set has, ascending."""
@@ -202,61 +175,73 @@ class DatasetSpec(Model):
         return {ACTION_NAMES[i]: channel.kind for channel in self.action for i in slot_indices(channel.slots, "action")}
 
 
-def parse_source(source: str) -> tuple[str, slice | None]:
-    """("observation/state[3:6]") -> ("observation/state", slice(3, 6)); without brackets the slice is None.
+def load_spec_file(path: str | Path, variant: str = "") -> DatasetSpec:
+    """The spec in a YAML file, or one of its variants. Raises SpecError with file, key, value and nearest known key.
 
-    Raises ValueError for anything else. A single index becomes a slice of width one, so columns stay two-dimensional.
+    `like: other` takes every top-level key that the file does not state from other.yaml beside it. A variant does the
+    same with its own file's keys; its required key `why`, and then its `notes`, become the notes.
     """
-    match = _SOURCE.match(source)
-    if not match:
-        raise ValueError(f"source {source!r} does not parse; write key, key[i] or key[a:b]")
-    text = match["slice"]
-    if text is None:
-        return match["key"], None
-    if ":" not in text:
-        index = int(text)
-        return match["key"], slice(index, index + 1 or None)
-    start, stop = (int(part) if part else None for part in text.split(":"))
-    return match["key"], slice(start, stop)
-
-
-def slot_indices(slots: str | list[str], what: Literal["action", "state"]) -> list[int]:
-    """Indices of a group or of single slots; ValueError with the nearest names for an unknown one."""
-    groups, names = (ACTION_GROUPS, ACTION_NAMES) if what == "action" else (STATE_GROUPS, STATE_NAMES)
-    if isinstance(slots, str) and slots in groups:
-        return list(groups[slots].indices)
-    indices = []
-    for name in [slots] if isinstance(slots, str) else slots:
-        if name not in names:
-            raise ValueError(f"{what} slot {name!r} is unknown{nearest(name, (*groups, *names))}")
-        indices.append(names.index(name))
-    return indices
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """'; did you mean a, b?' for the known words nearest to `word`, or '; there are ...' when none is near."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    if close:
-        return f"; did you mean {', '.join(close)}?"
-    return f"; there are {', '.join(sorted(known)[:20])}" if known else ""
-
-
-def load_spec_file(path: str | Path) -> DatasetSpec:
-    """The spec in a YAML file. Raises SpecError with file, key, value and nearest known key."""
     path = Path(path)
+    content = _whole_content(path)
+    variants = _variants(path, content)
+    where = str(path)
+    if variant:
+        if variant not in variants:
+            raise SpecError(f"{path}: no variant {variant!r}{nearest(variant, variants)}")
+        where = f"{path}: variants.{variant}"
+        content = _as_variant(content, variant, variants[variant])
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return DatasetSpec.model_validate(content)
+    except ValidationError as error:
+        raise SpecError(f"{where}: {_first_fault(error)}") from None
+
+
+def _whole_content(path: Path) -> dict:
+    """The mapping in a file, with what it takes from the file that it is `like`."""
+    content = _read_mapping(path)
+    if "like" not in content:
+        return content
+    like = content.pop("like")
+    other = path.parent / f"{like}.yaml"
+    if not isinstance(like, str) or not other.is_file():
+        known = [beside.stem for beside in path.parent.glob("*.yaml")]
+        raise SpecError(f"{path}: like: there is no spec {like!r} beside it{nearest(str(like), known)}")
+    base = _read_mapping(other)
+    if "like" in base:
+        raise SpecError(f"{path}: like: {other.name} is itself like another; name {base['like']!r} instead")
+    return base | content
+
+
+def _read_mapping(path: Path) -> dict:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML_LOADER)
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read as text ({error}); give a YAML file") from None
     except yaml.YAMLError as error:
         raise SpecError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise SpecError(f"{path}: must hold a mapping of keys, holds {type(content).__name__}")
-    try:
-        return DatasetSpec.model_validate(content)
-    except ValidationError as error:
-        raise SpecError(f"{path}: {_first_fault(error)}") from None
+    return content
+
+
+def _variants(path: Path, content: dict) -> dict[str, dict]:
+    """Takes the key `variants` out of `content`: name to what the variant states."""
+    variants = content.pop("variants", {})
+    if not isinstance(variants, dict):
+        raise SpecError(f"{path}: variants: must hold a mapping of names, holds {type(variants).__name__}")
+    for name, said in variants.items():
+        if not isinstance(said, dict) or not isinstance(said.get("why"), str) or not said["why"].strip():
+            raise SpecError(f"{path}: variants.{name}: must be a mapping with a sentence under `why`")
+        if own := {"name", "variants", "like", "variant_of"} & set(said):
+            raise SpecError(f"{path}: variants.{name}: {min(own)} cannot differ in a variant; leave it out")
+    return variants
+
+
+def _as_variant(content: dict, variant: str, said: dict) -> dict:
+    overrides = {key: value for key, value in said.items() if key not in ("why", "notes")}
+    name = content.get("name", "")
+    named = {"name": f"{name}{VARIANT_MARK}{variant}", "variant_of": name}
+    return content | overrides | named | {"notes": [said["why"], *said.get("notes", [])]}
 
 
 def _first_fault(error: ValidationError) -> str:
@@ -272,7 +257,7 @@ def _first_fault(error: ValidationError) -> str:
 
 @cache
 def _spec_keys() -> tuple[str, ...]:
-    return _keys_of(DatasetSpec, Channel, Camera, Language, Success, Split)
+    return (*_keys_of(DatasetSpec, Channel, Camera, Language, Success, Split, BagColumn, BagLayout), "like", "variants")
 
 
 @cache
@@ -286,17 +271,33 @@ def _keys_of(*models: type[Model]) -> tuple[str, ...]:
 
 
 def spec_names() -> list[str]:
-    """Names of all data sets that ship with a spec, sorted."""
+    """Names of all data sets that ship with a spec, sorted; their variants are in `variant_names`."""
     return sorted(path.stem for path in DATASETS_FOLDER.glob("*.yaml"))
 
 
 @cache
+def variant_names() -> list[str]:
+    """Names under which `load_spec` gives the variants that ship, e.g. "taco_play_as_octo", sorted."""
+    return sorted(
+        f"{path.stem}{VARIANT_MARK}{variant}"
+        for path in DATASETS_FOLDER.glob("*.yaml")
+        for variant in _variants(path, _whole_content(path))
+    )
+
+
+@cache
 def load_spec(name: str) -> DatasetSpec:
-    """The shipped spec of a data set; SpecError with the nearest names for an unknown one."""
-    path = DATASETS_FOLDER / f"{name}.yaml"
+    """The shipped spec of a data set, or of a variant of it ("<data set>_as_<variant>").
+
+    SpecError with the nearest names for an unknown one.
+    """
+    path, variant = DATASETS_FOLDER / f"{name}.yaml", ""
     if not path.is_file():
-        raise SpecError(f"no spec for data set {name!r} in {DATASETS_FOLDER}{nearest(name, spec_names())}")
-    spec = load_spec_file(path)
+        base, mark, variant = name.rpartition(VARIANT_MARK)
+        path = DATASETS_FOLDER / f"{base}.yaml"
+        if not mark or not path.is_file():
+            raise SpecError(f"no spec for data set {name!r} in {DATASETS_FOLDER}{nearest(name, spec_names())}")
+    spec = load_spec_file(path, variant)
     if spec.name != name:
         raise SpecError(f"{path}: name is {spec.name!r}; must equal the file's name")
     return spec

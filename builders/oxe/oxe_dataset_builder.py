@@ -1,7 +1,8 @@
 """`tfds build builders/oxe --config NAME --manual_dir DIR`: any published RLDS data set that has a spec, as unified
 RLDS.
 
-One config per spec of kind `rlds` in schemas/datasets. The source is read without TensorFlow; images keep their bytes.
+One config per spec of kind `rlds` in schemas/datasets and per variant of one. The source is read without TensorFlow;
+images keep their bytes.
 """
 
 from pathlib import Path
@@ -13,12 +14,12 @@ from builders.oxe.records import Records, read_record
 from builders.unified import BuildStopped, UnifiedBuilder, UnifiedConfig
 from oxe_pipeline.ingest.features_json import RldsError
 from oxe_pipeline.ingest.rlds import RldsDirectory
-from schemas.spec import load_spec, nearest, spec_names
+from schemas.spec import load_spec, nearest, spec_names, variant_names
 
 
 def published_specs() -> list[str]:
-    """Names of the shipped specs whose source is published RLDS, sorted."""
-    return [name for name in spec_names() if load_spec(name).source_kind == "rlds"]
+    """Names of the shipped specs whose source is published RLDS, and of their variants, sorted."""
+    return [name for name in sorted((*spec_names(), *variant_names())) if load_spec(name).source_kind == "rlds"]
 
 
 class Builder(UnifiedBuilder):
@@ -68,10 +69,12 @@ class Builder(UnifiedBuilder):
         return read_record
 
     def _open(self, folder: Path) -> RldsDirectory:
-        """The directory itself, the data set's own folder in it, or the only one below it."""
-        named = folder / self.spec.name
+        """The directory itself, the data set's own folder in it (under any of its names), or the only one below."""
+        spec = self.spec
+        names = (spec.name, spec.variant_of, spec.published_name)
+        named = [folder / name for name in names if name and (folder / name).is_dir()]
         try:
-            directory = RldsDirectory(named if named.is_dir() else folder)
+            directory = RldsDirectory(named[0] if named else folder)
         except RldsError as error:
             raise BuildStopped(f"error: {error}") from None
         if directory.is_unified:

@@ -11,11 +11,14 @@ import numpy as np
 import xxhash
 
 from oxe_pipeline.episode import DataError, Episode, Frames, SourceEpisode
+from oxe_pipeline.ingest.episode_operations import apply_episode_operation
 from oxe_pipeline.ingest.images import encoded_frames, is_black
 from oxe_pipeline.ingest.operations import apply_column
-from oxe_pipeline.ingest.retime import apply_episode_operation
 from oxe_pipeline.language.clean import clean_labels
+from oxe_pipeline.language.rules import comparable
 from oxe_pipeline.quality.checks import check_episode, check_source
+from oxe_pipeline.quality.step_flags import misplaced
+from schemas.operations import Plus
 from schemas.slots import ACTION_WIDTH, RAW_WIDTH, STATE_WIDTH
 from schemas.spec import Channel, DatasetSpec, nearest, parse_source, slot_indices
 
@@ -27,7 +30,7 @@ def apply_spec(source: SourceEpisode, spec: DatasetSpec) -> Episode:
 
     Deterministic. The order is: check the source, fill slots, encode cameras, then `episode_ops` as listed, then check
     the result. Raises DataError for anything the spec does not fit. A camera marked `missing: black` whose first and
-    last images are black is left out of `images`.
+    last images are black, or `missing: absent` whose key the source lacks, is left out of `images`.
     """
     check_source(source, spec.name)
     action, action_mask = _fill(source, spec, "action")
@@ -48,7 +51,8 @@ def apply_spec(source: SourceEpisode, spec: DatasetSpec) -> Episode:
         instruction=labels.instruction,
         alternatives=tuple(labels.alternatives),
         label_raw=labels.raw,
-        label_flags=tuple(labels.flags),
+        label_flags=(*labels.flags, *_differing_labels(source, spec, labels.instruction)),
+        quality_flags=(*source.quality_flags, *misplaced(source.steps)),
         success=_success(source, spec),
         control_hz=spec.control_hz,
         lab=spec.lab,
@@ -69,7 +73,8 @@ def episode_id(source: SourceEpisode, spec: DatasetSpec) -> str:
     """16 hexadecimal digits of xxh64 over the source columns that make the actions, states and images, in the order of
     their names: the same recording has the same id wherever its files lie and however it is labelled."""
     sources = [channel.source for channel in (*spec.action, *spec.state)]
-    sources += [*spec.action_raw, *spec.state_raw, *(camera.source for camera in spec.cameras.values())]
+    sources += [*spec.action_raw, *spec.state_raw]
+    sources += [c.source for c in spec.cameras.values() if c.missing != "absent" or c.source in source.steps]
     digest = xxhash.xxh64()
     for key in sorted({parse_source(text)[0] for text in sources}):
         digest.update(f"{key}\0".encode())
@@ -124,7 +129,7 @@ def _channel_values(source: SourceEpisode, spec: DatasetSpec, channel: Channel) 
     packed = channel.ops and channel.ops[0].op == "decode_zlib"
     values = _column(source, spec, key) if packed else _numbers(source, spec, channel.source)
     for op in channel.ops:
-        values = apply_column(op, values)
+        values = values + _numbers(source, spec, op.source) if isinstance(op, Plus) else apply_column(op, values)
     return np.asarray(values)
 
 
@@ -176,6 +181,8 @@ def _raw_vector(source: SourceEpisode, spec: DatasetSpec, field: Literal["action
 def _images(source: SourceEpisode, spec: DatasetSpec) -> dict[str, list[bytes]]:
     images = {}
     for name, camera in spec.cameras.items():
+        if camera.missing == "absent" and camera.source not in source.steps:
+            continue
         column = _column(source, spec, camera.source)
         frames = _named_fault(source, spec, camera.source, encoded_frames, column, camera)
         if camera.missing == "black" and _named_fault(source, spec, camera.source, is_black, frames):
@@ -191,6 +198,16 @@ def _raw_labels(source: SourceEpisode, spec: DatasetSpec) -> list[object]:
         value = _said(source, spec, key, step=0)
         labels.extend(value if isinstance(value, list | tuple) else [value])
     return labels
+
+
+def _differing_labels(source: SourceEpisode, spec: DatasetSpec, instruction: str) -> list[str]:
+    """A flag for each label in `language.compared` that, cleaned, is another sentence than the instruction."""
+    flags = []
+    for key in spec.language.compared:
+        said = clean_labels([source.metadata[key]], spec.language).instruction if key in source.metadata else ""
+        if said and comparable(said) != comparable(instruction):
+            flags.append(f"differs_from:{key}")
+    return flags
 
 
 def _said(source: SourceEpisode, spec: DatasetSpec, key: str, *, step: int) -> object:

@@ -11,7 +11,8 @@ import io
 import numpy as np
 
 from oxe_pipeline.episode import Frames
-from oxe_pipeline.quality.image_headers import is_jpeg, is_png
+from oxe_pipeline.quality.checks import MAX_SIDE_PX
+from oxe_pipeline.quality.image_headers import image_size, is_jpeg, is_png
 from schemas.spec import Camera
 
 JPEG_QUALITY = 95
@@ -32,7 +33,8 @@ def encoded_frames(column: np.ndarray | list | Frames, camera: Camera) -> list[b
     for step, frame in enumerate(column):
         if isinstance(frame, np.ndarray):
             _require_pixels(frame, ndim=3, where=f"step {step}: ")
-            encoded.append(encode(_upright(frame, camera), png=camera.encode == "png"))
+            pixels = _scaled(_upright(frame, camera), camera.height_px)
+            encoded.append(encode(pixels, png=camera.encode == "png"))
         elif as_stored:
             _require_bytes(frame, f"step {step}: ")
             encoded.append(frame)
@@ -50,20 +52,22 @@ def is_black(frames: list[bytes]) -> bool:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Encoded JPEG or PNG -> uint8 [H, W, 3] RGB. Raises ValueError when it does not decode."""
+    """Encoded JPEG or PNG -> uint8 [H, W, 3] RGB. Raises ValueError when it does not decode, and before that when it
+    claims an absurd size."""
     _require_bytes(data)
+    height, width = image_size(data)
+    if max(height, width) > MAX_SIDE_PX:
+        raise ValueError(f"claims {height}x{width} pixels; sides of at most {MAX_SIDE_PX} are decoded")
     if is_jpeg(data):
         import simplejpeg
 
         return simplejpeg.decode_jpeg(data)
-    if is_png(data):
-        from PIL import Image, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
-        try:
-            return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise ValueError(f"PNG does not decode: {error}") from None
-    raise ValueError(f"neither JPEG nor PNG: begins with {data[:8].hex(' ')}")
+    try:
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"PNG does not decode: {error}") from None
 
 
 def encode(pixels: np.ndarray, *, png: bool) -> bytes:
@@ -105,3 +109,14 @@ def _upright(pixels: np.ndarray, camera: Camera) -> np.ndarray:
     elif camera.flip == "rotate_180":
         pixels = pixels[::-1, ::-1]
     return pixels[..., ::-1] if camera.colour == "bgr" else pixels
+
+
+def _scaled(pixels: np.ndarray, height_px: int) -> np.ndarray:
+    """The image at this height, bicubic with all pixels weighed in; as it is when it is not higher, or 0 is asked."""
+    height, width = pixels.shape[:2]
+    if not 0 < height_px < height:
+        return pixels
+    from PIL import Image
+
+    size = (max(1, round(width * height_px / height)), height_px)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BICUBIC))

@@ -35,6 +35,14 @@ def apply_column(op: ops.ColumnOperation, values) -> np.ndarray:
         case ops.TimesRotation():
             fixed = to_rotation(np.asarray([op.rotation_vector]), "rotation_vector")
             return from_rotation(to_rotation(values, "rotation_vector") * fixed, "rotation_vector")
+        case ops.Constant():
+            return np.full(np.shape(values), op.value)
+        case ops.Select():
+            return select_columns(values, op.columns)
+        case ops.AngleToCosSin():
+            return np.concatenate([np.cos(values), np.sin(values)], axis=1)
+        case ops.Plus():
+            raise ValueError("plus needs another column of the source, which only apply_spec has")
         case ops.DecodeZlib():
             return decode_zlib(values, width=op.width)
 
@@ -68,6 +76,14 @@ def gripper_relative_to_absolute(values: np.ndarray, *, threshold: float) -> np.
         state = np.where(commands[step] == 0, state, commands[step])
         result[step] = state
     return np.where(np.isnan(values), np.nan, result / 2 + 0.5)
+
+
+def select_columns(values: np.ndarray, columns: list[int]) -> np.ndarray:
+    """[T, k] -> [T, len(columns)]; ValueError for a column that is not there."""
+    width = values.shape[1]
+    if not all(-width <= column < width for column in columns):
+        raise ValueError(f"select: columns {columns} of {width}; name columns that are there")
+    return values[:, columns]
 
 
 def decode_zlib(values, *, width: int) -> np.ndarray:

@@ -12,6 +12,7 @@ WIDTHS: dict[str, int] = {
     "rotation_vector": 3,
     "euler_xyz": 3,
     "euler_zyx": 3,
+    "euler_zxy": 3,
     "euler_XYZ": 3,
     "quaternion_xyzw": 4,
     "quaternion_wxyz": 4,

@@ -20,7 +20,8 @@ from oxe_pipeline.overlays.overlay import is_path
 from oxe_pipeline.stream.format import MANIFEST, write_whole
 from oxe_pipeline.stream.remote import holds_stream, is_url
 from schemas.operations import Model
-from schemas.spec import nearest
+from schemas.spec import VARIANT_MARK, variant_names
+from schemas.spec_parts import nearest
 
 MIXTURES_FOLDER = Path(schemas.__file__).parent / "mixtures"
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -58,6 +59,9 @@ class MixtureConfig(Model):
     name: str = ""
     source: str = ""
     """Where a published mixture was read: repository@commit:file."""
+    variant: str = ""
+    """Variant of its members' specs on which a published model was trained ("octo", "openvla", "oft"). Below a root
+    the stream `<name>_as_<variant>` is taken where it is there, else `<name>`: all of one kind or none."""
     notes: list[str] = Field(default_factory=list)
     seed: int = Field(default=0, ge=0, lt=2**64)
     balance: bool = False
@@ -192,13 +196,17 @@ def with_streams_below(
     """`config` with each data set that has no path found as the folder of its name below `root`, a folder or a URL.
 
     One that is not there raises MixtureConfigError with the nearest names; with `on_missing` it is left out instead, in
-    later weights too, and its name handed over.
+    later weights too, and its name handed over. Of a mixture with a `variant`, streams made by that variant of a spec
+    come first; some of them beside plain ones raise it too, since that is what neither a published nor a corrected
+    mixture holds.
     """
     if not is_url(root):
         root = _checked_root(Path(root))
-    entries = []
+    entries, streams = [], {}
     for entry in config.datasets:
-        path = entry.path or _stream_below(root, entry.name)
+        path = entry.path
+        if not path:
+            path, streams[entry.name] = _find(config, entry.name, root)
         if path:
             entries.append(entry.model_copy(update={"path": path}))
         elif on_missing:
@@ -206,6 +214,7 @@ def with_streams_below(
         else:
             known = [] if is_url(root) else stream_names(root)
             raise MixtureConfigError(f"{root}: there is no data set {entry.name!r}{nearest(entry.name, known)}")
+    _require_one_kind(config, streams, root)
     if not entries:
         raise MixtureConfigError(f"{root}: holds none of the {len(config.datasets)} data sets of the mixture")
     kept = {entry.name for entry in entries}
@@ -214,6 +223,32 @@ def with_streams_below(
         for change in config.schedule
     ]
     return config.model_copy(update={"datasets": entries, "schedule": changes})
+
+
+def _as_published(config: MixtureConfig, name: str) -> str:
+    """A data set's stream as the mixture's variant makes it; its own name where no such variant ships."""
+    varied = f"{name}{VARIANT_MARK}{config.variant}"
+    return varied if config.variant and varied in variant_names() else name
+
+
+def _find(config: MixtureConfig, name: str, root: str | Path) -> tuple[str, str]:
+    """Path or URL and folder name of a data set's stream below `root`, the published variant first; two "" for none."""
+    for stream in dict.fromkeys((_as_published(config, name), name)):
+        if path := _stream_below(root, stream):
+            return path, stream
+    return "", ""
+
+
+def _require_one_kind(config: MixtureConfig, streams: dict[str, str], root: str | Path) -> None:
+    """Raises MixtureConfigError where some of the streams found are the mixture's variant and others could be."""
+    varying = {name: stream for name, stream in streams.items() if stream and _as_published(config, name) != name}
+    plain = [name for name, stream in varying.items() if stream == name]
+    if plain and len(plain) < len(varying):
+        published = next(stream for name, stream in varying.items() if stream != name)
+        raise MixtureConfigError(
+            f"{root}: {published} is as published, {plain[0]} is not; make {_as_published(config, plain[0])} too, "
+            f"or give a folder with streams of one kind"
+        )
 
 
 def _checked_root(root: Path) -> Path:

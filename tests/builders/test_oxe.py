@@ -18,7 +18,8 @@ from oxe_pipeline.episode import DataError  # noqa: E402
 from oxe_pipeline.ingest.rlds import RldsDirectory  # noqa: E402
 from schemas.slots import ACTION_GROUPS  # noqa: E402
 from tests.conftest import tfds_build  # noqa: E402
-from tests.ingest import published  # noqa: E402
+from tests.ingest.published_cases import ALL_CASES  # noqa: E402
+from tests.ingest.published_structure import write_directory  # noqa: E402
 
 
 def ur5_features():
@@ -52,7 +53,7 @@ def ur5_features():
 
 
 def ur5_example(seed: int, steps: int = 4) -> dict:
-    source = published.make_ur5(seed)
+    source = ALL_CASES["berkeley_autolab_ur5"].source(seed)
     rng = np.random.default_rng(seed)
     images = [simplejpeg.encode_jpeg(rng.integers(0, 256, (480, 640, 3), np.uint8), quality=40) for _ in range(steps)]
     rows = []
@@ -62,6 +63,7 @@ def ur5_example(seed: int, steps: int = 4) -> dict:
             group, _, name = key.rpartition("/")
             (row[group] if group else row)[name] = column[t]
         row["observation"] |= {"image": images[t], "hand_image": images[t]}
+        row["observation"]["image_with_depth"] = np.zeros((6, 8, 1), np.float32)
         rows.append(row)
     return {"steps": rows}
 
@@ -128,7 +130,7 @@ def test_a_published_directory_becomes_unified_rlds_with_its_own_splits(ur5_rlds
         assert episode.action_raw.shape == (4, 8) and episode.state_raw.shape == (4, 15)
         assert episode.images["primary"] == [row["observation"]["image"] for row in steps]
         assert episode.images["wrist"] != [row["observation"]["hand_image"] for row in steps]
-        assert episode.instruction.lower().startswith("sweep the green cloth")
+        assert episode.instruction.lower().startswith("pick up the red cup")
     found = metadata(path)
     assert found["split_decided_by"] == "source" and found["episodes_in"] == found["episodes_out"] == 7
 
@@ -219,3 +221,12 @@ def test_an_empty_folder_gives_the_command_one_line_and_a_status(tmp_path):
     done = tfds_build("oxe", "droid", tmp_path / "raw", tmp_path / "out", check=False)
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: oxe: --manual_dir is missing, empty")
+
+
+def test_a_variant_finds_the_folder_of_its_data_set_among_others(tmp_path):
+    for name in ("jaco_play", "taco_play"):
+        write_directory(tmp_path / "RLDS", name, ALL_CASES[name].source())
+    builder = oxe.Builder(data_dir=tmp_path / "out", config="taco_play_as_octo")
+    listing = builder.list_episodes(tmp_path / "RLDS")
+    assert [record.key for record in listing["train"]] == ["taco_play-train.tfrecord-00000-of-00001#0"]
+    assert builder.spec.name == "taco_play_as_octo"

@@ -223,3 +223,15 @@ def test_reward_discount_and_the_end_come_from_the_source_where_it_has_them():
     episode = apply_spec(make_source(reward=reward, is_terminal=terminal), make_spec())
     np.testing.assert_array_equal(episode.reward, reward)
     assert episode.discount is None and episode.is_terminal is False
+
+
+def test_a_residual_plus_another_column_is_the_target_it_stands_for():
+    plus = {"op": "plus", "source": "observation/state[0:3]"}
+    channel = {"slots": "arm0.eef_position_delta", "source": "action[0:3]", "kind": "delta", "ops": [plus]}
+    source = make_source()
+    expected = source.steps["action"][:, :3] + source.steps["observation/state"]
+    np.testing.assert_allclose(apply_spec(source, make_spec(action=[channel])).action[:, :3], expected, atol=1e-6)
+    absent = channel | {"ops": [plus | {"source": "observation/pose"}]}
+    assert "no such key in the source" in fault(make_source(), make_spec(action=[absent]))
+    with pytest.raises(ValueError, match="does not parse"):
+        make_spec(action=[channel | {"ops": [plus | {"source": "state[a]"}]}])

@@ -109,3 +109,21 @@ def test_zlib_bytes_become_floats():
 def test_bytes_that_are_not_what_the_spec_says_are_refused(packed, message):
     with pytest.raises(ValueError, match=message):
         apply_column(parse({"op": "decode_zlib", "width": 7}), packed)
+
+
+def test_select_takes_columns_in_the_order_asked_for():
+    np.testing.assert_array_equal(run([[1, 2, 3], [4, 5, 6]], op="select", columns=[2, 0]), [[3, 1], [6, 4]])
+
+
+def test_select_refuses_a_column_that_is_not_there():
+    with pytest.raises(ValueError, match=r"columns \[0, 3\] of 3; name columns that are there"):
+        run([[1, 2, 3]], op="select", columns=[0, 3])
+
+
+def test_an_angle_becomes_cosine_and_sine():
+    got = run([0, np.pi / 2, -np.pi], op="angle_to_cos_sin")
+    np.testing.assert_allclose(got, [[1, 0], [0, 1], [-1, 0]], atol=1e-12)
+
+
+def test_a_constant_is_written_whatever_the_source_says():
+    np.testing.assert_array_equal(run([[0.3, 2], [5, 6]], op="constant", value=1), [[1, 1], [1, 1]])
