@@ -13,8 +13,11 @@ from oxe_pipeline.language.identify import identify_language
 from oxe_pipeline.language.rules import RULES, comparable
 from schemas.spec import Language
 
-MAX_PASSES = 8
-"""Rules run again while they find something, as one may uncover work for another; two passes are the rule."""
+MAX_PASSES = 32
+"""Rules run again while they find something, as one may uncover work for another; two passes are the rule. A label of
+MAX_LETTERS can be wrapped in itself about log2(MAX_LETTERS) = 13 times."""
+MAX_CACHED_LETTERS = 2000
+"""Labels of an episode beyond it are cleaned each time: they are rare, and the cache must stay small."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +44,8 @@ def clean_labels(raw_labels: Sequence[object], language: Language) -> CleanedLab
     texts, flags = decode_label(raw_labels)
     if "utf8_codes" in flags and language.encoding == "utf8_codes":
         flags = tuple(flag for flag in flags if flag != "utf8_codes")  # as declared, so nothing to tell
-    return _clean(texts, flags, language.blank, tuple(language.placeholders))
+    clean = _clean if sum(map(len, texts)) <= MAX_CACHED_LETTERS else _clean.__wrapped__
+    return clean(texts, flags, language.blank, tuple(language.placeholders))
 
 
 @lru_cache(maxsize=65536)

@@ -9,6 +9,7 @@ name, a count or a list of steps is meaning, and prompts that want lower case ma
 import ast
 import re
 import unicodedata
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,8 +20,14 @@ import yaml
 Labels = tuple[str, ...]
 
 _DATA = Path(__file__).with_name("placeholders.yaml")
+MAX_LETTERS = 10_000
+"""A longer label is no instruction (a log or a table in its place); it bounds the time of every other rule."""
 _LINE_BREAKS = "\n\r\t\v\f\x85"
-_CONFIDENCE = re.compile(r"\s*confidence\s*:\s*[\w.%/]*\s*", re.IGNORECASE)
+_CONFIDENCE = re.compile(r"confidence\s*:\s*[\w.%/]*", re.IGNORECASE)
+_BDDL = re.compile(r"\(:language\s+(.*)\)", re.DOTALL)
+_JOINED_COMMA = re.compile(r"\s*([,;])(?=[^\W\d_])|\s+([,;])")
+_BYTES_REPR = re.compile(r"""b(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL)
+"""One literal and nothing behind it: longer expressions can overflow Python's parser."""
 _SCENE = re.compile(r"^(?:[A-Z]+_)*SCENE\d+_")
 _SUFFIX = re.compile(r"(?:_demos?)?(?:\.(?:hdf5|h5|bddl|npz|npy|pkl|json|bag|mcap|mp4))?$")
 
@@ -38,14 +45,26 @@ def drop_empty(text: str) -> Labels:
     return (text,) if text.strip() else ()
 
 
+def drop_too_long(text: str) -> Labels:
+    """More than MAX_LETTERS are no label."""
+    return (text,) if len(text) <= MAX_LETTERS else ()
+
+
 def undo_bytes_repr(text: str) -> Labels:
     """ "b'open the drawer'", left by str() of bytes, to the text itself."""
-    if re.fullmatch(r"""b(['"]).*\1""", text.strip(), re.DOTALL):
+    if _BYTES_REPR.fullmatch(text.strip()):
         try:
-            return (ast.literal_eval(text.strip()).decode("utf-8"),)
+            with warnings.catch_warnings(action="ignore"):  # the text is data, its odd escapes concern no programmer
+                return (ast.literal_eval(text.strip()).decode("utf-8"),)
         except (SyntaxError, ValueError):
             return (text,)
     return (text,)
+
+
+def unwrap_bddl(text: str) -> Labels:
+    """ "(:language open the drawer)", a line of a LIBERO task file, to the sentence in it."""
+    found = _BDDL.fullmatch(text.strip())
+    return (found[1],) if found else (text,)
 
 
 def fix_mojibake(text: str) -> Labels:
@@ -54,22 +73,35 @@ def fix_mojibake(text: str) -> Labels:
 
 
 def remove_invisible(text: str) -> Labels:
-    """Zero-width, direction, byte-order and control characters go; line breaks and tabs stay for the rules below."""
-    return ("".join(c for c in text if c in _LINE_BREAKS or unicodedata.category(c) not in ("Cc", "Cf", "Cs")),)
+    """Zero-width, direction and byte-order characters go. Control characters, which may stand between words, become
+    blanks; line breaks and tabs stay for the rules below."""
+    if text.isprintable():
+        return (text,)
+    return ("".join(_visible(c) for c in text),)
+
+
+def _visible(character: str) -> str:
+    if character in _LINE_BREAKS:
+        return character
+    return {"Cc": " ", "Cf": "", "Cs": ""}.get(unicodedata.category(character), character)
 
 
 def plain_typography(text: str) -> Labels:
-    """Full-width forms and curly quotes become the plain ones, composed letters one code point (NFC)."""
+    """Full-width forms and curly quotes become the plain ones, composed letters one code point (NFC).
+
+    A full-width bracket brings its own blank; where it stands between plain letters, one takes its place.
+    """
     if text.isascii():
         return (text,)
     fixes = _ftfy().fixes
+    text = re.sub(r"(?<=[!-~])\uff08", " (", re.sub(r"\uff09(?=[0-9A-Za-z])", ") ", text))
     return (unicodedata.normalize("NFC", fixes.uncurl_quotes(fixes.fix_character_width(text))),)
 
 
 def drop_confidence_lines(text: str) -> Labels:
     """Lines that are an annotator's "confidence: x" (Bridge lang.txt). A sentence that has the word stays."""
     lines = text.splitlines()
-    kept = [line for line in lines if not _CONFIDENCE.fullmatch(line)]
+    kept = [line for line in lines if not _CONFIDENCE.fullmatch(line.strip())]
     return (text,) if len(kept) == len(lines) else ("\n".join(kept),)
 
 
@@ -82,6 +114,11 @@ def split_labels(text: str) -> Labels:
 def collapse_whitespace(text: str) -> Labels:
     """Single blanks between words, none at the ends."""
     return (" ".join(text.split()),)
+
+
+def space_after_comma(text: str) -> Labels:
+    """ "pick up the cup,put it down" gets its blank, "cup , then" loses one. Numbers ("1,000") stay as they are."""
+    return (_JOINED_COMMA.sub(lambda found: f"{found[1]} " if found[1] else found[2], text),)
 
 
 def strip_quotes(text: str) -> Labels:
@@ -135,13 +172,16 @@ def drop_placeholder(text: str) -> Labels:
 
 RULES = (
     Rule("empty", drop_empty),
+    Rule("too_long", drop_too_long),
     Rule("bytes_repr", undo_bytes_repr),
+    Rule("bddl", unwrap_bddl),
     Rule("mojibake", fix_mojibake),
     Rule("invisible", remove_invisible),
     Rule("typography", plain_typography),
     Rule("confidence", drop_confidence_lines),
     Rule("several_labels", split_labels),
     Rule("whitespace", collapse_whitespace),
+    Rule("comma", space_after_comma),
     Rule("quotes", strip_quotes),
     Rule("task_id", drop_task_id),
     Rule("file_name", words_of_file_name),

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -37,9 +38,33 @@ DIRT = st.sampled_from(
         "A",
         "b'",
         "\uff0c",
+        "\uff08",
+        ",",
+        "(:language ",
+        ")",
+        "\u202e",
+        "אב",
+        "\u0301",
+        "\x00",
+        "\u2028",
+        "\x92",
+        "b'\\\\x41'",
     ]
 )
 LABELS = st.lists(st.text(max_size=20) | st.lists(DIRT | st.text(max_size=4), max_size=10).map("".join), max_size=3)
+
+
+ANY_TEXT = st.text(st.characters())
+"""Every code point, lone surrogates and controls among them."""
+ENCODED = st.tuples(
+    st.text(max_size=20), st.sampled_from(["utf-8", "utf-16", "utf-32", "cp1251", "shift_jis", "gb18030", "mac_roman"])
+).map(lambda pair: pair[0].encode(pair[1], "replace"))
+CODES = st.lists(st.integers(-300, 300), max_size=12).map(lambda codes: np.array([*codes, 0, 0], np.int32))
+ANY_LABEL = st.recursive(
+    st.none() | ANY_TEXT | st.binary() | ENCODED | CODES | st.integers() | st.floats() | st.booleans() | DIRT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
 
 
 def clean(*labels: object, **language):
@@ -83,6 +108,78 @@ def test_anything_is_accepted_and_every_instruction_is_one_clean_line_with_its_r
     assert "" not in result.alternatives
     assert result.instruction or (result.flags and not result.alternatives)
     assert all(text in result.raw for text in raw if isinstance(text, str) and not re.search("[\ud800-\udfff]", text))
+
+
+@settings(max_examples=300, deadline=None)
+@given(raw=st.lists(ANY_LABEL, max_size=3))
+def test_labels_of_any_form_and_encoding_clean_to_themselves_the_second_time(raw):
+    once = clean(*raw)
+    again = clean(once.instruction, *once.alternatives)
+    assert (again.instruction, again.alternatives) == (once.instruction, once.alternatives)
+    assert once.raw.encode("utf-8").decode("utf-8") == once.raw
+    assert words("\n".join((once.instruction, *once.alternatives))) == words(once.raw) or once.flags
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["open\udc80 it", "\u202eפתח את המגירה\u202c", "a" + "\u0301" * 50, "می\u200cخوا", "👩\u200d🍳 cooks"],  # noqa: RUF001
+)
+def test_a_rare_script_or_broken_text_keeps_its_letters_and_is_flagged_where_it_changed(text):
+    result = clean(text)
+    assert result.instruction and result.flags
+    assert len(words(result.instruction)) >= 1
+
+
+def test_bytes_of_the_usual_encodings_become_their_text():
+    text = "don\u2019t open the café door"
+    for encoding, flag in (
+        ("utf-8", "typography"),
+        ("utf-8-sig", "invisible"),
+        ("utf-16", "utf16"),
+        ("cp1252", "invalid_utf8"),
+    ):
+        result = clean(text.encode(encoding))
+        assert (result.instruction, flag in result.flags) == ("don't open the café door", True), encoding
+
+
+LONG = {
+    "blanks": "confidence:" + " " * 9_980 + "!",
+    "mojibake": "Ã©" * 5_000,
+    "combining": "a" + "\u0301" * 9_999,
+    "quotes": "\"'" * 5_000,
+    "underscores": "A_" * 4_990 + "SCENE3_",
+    "commas": " ," * 5_000,
+    "lines": "a\n" * 5_000,
+    "brackets": "a\uff08" * 5_000,
+    "dates": "0-" * 5_000,
+    "endings": "_demo.h5" * 1_250,
+    "megabytes": "x " * 3_000_000,
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_no_label_however_long_takes_longer_than_a_few_seconds(name):
+    start = time.perf_counter()
+    once = clean(LONG[name])
+    assert time.perf_counter() - start < 10  # a quadratic rule takes minutes on the last
+    assert once.raw == LONG[name]
+    again = clean(once.instruction, *once.alternatives)
+    assert (again.instruction, again.alternatives) == (once.instruction, once.alternatives)
+
+
+def test_a_label_wrapped_in_itself_as_often_as_its_length_allows_is_unwrapped():
+    text = "open it"
+    while len(repr(text.encode())) <= 10_000:
+        text = repr(text.encode())
+    assert clean(text).instruction == "open it"
+
+
+def test_lists_without_end_or_bottom_hold_a_bounded_number_of_labels():
+    endless: list = ["open it"]
+    endless.append(endless)
+    assert (clean(endless).instruction, "undecodable" in clean(endless).flags) == ("open it", True)
+    crowd = clean([f"open drawer {'i' * i}" for i in range(1, 5_000)])
+    assert 1 + len(crowd.alternatives) == 100 and "too_many_labels" in crowd.flags
 
 
 def test_one_dirty_label_goes_through_all_its_rules_and_keeps_its_raw_text():
@@ -160,6 +257,13 @@ def test_file_names_of_libero_become_their_sentences():
     assert sum(a == b.instruction for a, b in zip(said, results, strict=True)) == 101
 
 
+def test_a_line_of_a_libero_task_file_is_its_sentence_and_differs_from_its_file_name_in_29_tasks():
+    rows = [line.split("\t") for line in real("libero", "bddl_language_lines.tsv").read_text().splitlines()]
+    pairs = [(clean(name).instruction, clean(line)) for name, line in rows]
+    assert all("bddl" in said.flags and re.fullmatch(r"[a-z ]+", said.instruction) for _, said in pairs)
+    assert sum(name != said.instruction for name, said in pairs) == 29
+
+
 def test_robomind_sentences_are_put_right_and_its_lists_of_steps_stay_whole():
     with real("robomind", "RoboMIND_v1_2_instr.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -171,6 +275,8 @@ def test_robomind_sentences_are_put_right_and_its_lists_of_steps_stay_whole():
     flags = Counter(flag for result in results for flag in result.flags)
     assert flags["final_stop"] == sum(row["instruction"].rstrip().endswith(".") for row in rows) == 20
     assert flags["casing"] == sum(row["instruction"].strip()[0].isupper() for row in rows) == 83
+    assert flags["comma"] == sum(re.search(r",[a-zA-Z]| ,", row["instruction"]) is not None for row in rows) == 67
+    assert not any(re.search(r",[a-zA-Z]| ,", result.instruction) for result in results)
     ids = [clean(row["task"]) for row in rows if re.match(r"\d+[_-]", row["task"])]
     assert ids and all((result.instruction, result.flags) == ("", ("task_id",)) for result in ids)
 
@@ -183,6 +289,7 @@ def test_full_width_brackets_and_doubled_blanks_of_robomind_are_gone():
     flags = Counter(flag for result in results for flag in result.flags)
     assert flags["whitespace"] == sum(text != " ".join(text.split()) for text in raw) == 370
     assert flags["typography"] == sum("\uff08" in text for text in raw) == 6
+    assert all(" (out " in result.instruction for text, result in zip(raw, results, strict=True) if "\uff08" in text)
     assert not any(flag.startswith("language:") for flag in flags)
 
 

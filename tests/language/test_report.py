@@ -80,9 +80,31 @@ def test_the_table_shows_rules_by_effect_and_names_those_without():
     )
     assert "with an instruction     3 (100.0%)" in lines
     assert "'Open it.' -> 'open it'" in text
-    assert "no effect: empty, bytes_repr, mojibake" in text
+    assert "no effect: empty, too_long, bytes_repr, bddl, mojibake" in text
     assert "Octo" not in text
     assert "Octo trains this data set without its labels" in render(report_of(["pour"], dataset="toto"))
+
+
+def test_the_dictionary_says_in_numbers_what_the_table_says_in_words():
+    found = report_of(LABELS).to_dict()
+    assert (found["with_placeholder"], found["placeholder_share"]) == (1, 0.1)
+    assert (found["unique_instructions"], found["unique_is_exact"], found["near_duplicates"]) == (9, True, 2)
+    assert "with a placeholder      1 (10.0%)" in report_of(LABELS).render()
+
+
+def test_an_episode_whose_other_label_says_something_still_counts_as_one_with_a_placeholder():
+    report = LanguageReport("d")
+    report.update(clean_labels(["do something", "task_0012", "wipe the table"], Language()))
+    assert (report.with_instruction, report.with_placeholder, report.placeholder_share) == (1, 1, 1.0)
+
+
+def test_entries_of_a_paraphrase_file_that_match_nothing_are_named_after_any_merge():
+    first, second = LanguageReport("d", paraphrases=["open it", "fly away"]), LanguageReport("d")
+    second.update(clean_labels(["open it"], Language()), ["open it"])
+    first.merge(LanguageReport.from_dict(second.to_dict()))
+    assert first.to_dict()["paraphrased"] == {"fly away": 0, "open it": 1}
+    assert "1 of 2 entries match an instruction\n  matches nothing: 'fly away'" in first.render()
+    assert "paraphrases" not in report_of(LABELS).render()
 
 
 def test_near_duplicates_are_counted_and_not_folded_together():

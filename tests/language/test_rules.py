@@ -4,21 +4,31 @@ from oxe_pipeline.language import rules
 
 CASES = {
     "empty": [(" \n\t", ()), ("a", ("a",))],
+    "too_long": [("x" * 10_000, ("x" * 10_000,)), ("x" * 10_001, ())],
     "bytes_repr": [
+        (r"b'\d'", (r"\d",)),
         ("b'open the drawer'", ("open the drawer",)),
         ('b"don\'t move"', ("don't move",)),
         (r"b'caf\xc3\xa9'", ("café",)),
         ("b'cut", ("b'cut",)),
+        ("b'1' - b'2'", ("b'1' - b'2'",)),
+        ("b''" + "-" * 9000 + "''", ("b''" + "-" * 9000 + "''",)),
         ("bring b'x' here", ("bring b'x' here",)),
+    ],
+    "bddl": [
+        ("  (:language open the drawer)", ("open the drawer",)),
+        ("say (:language x)", ("say (:language x)",)),
     ],
     "mojibake": [("put the cafÃ© cup down", ("put the café cup down",)), ("größe", ("größe",))],
     "invisible": [
         ("\ufeffmove away\u200c", ("move away",)),
-        ("open\x00 it\u00ad", ("open it",)),
+        ("open\x00it\u00ad", ("open it",)),
         ("line\none\ttab", ("line\none\ttab",)),
     ],
     "typography": [
-        ("move\uff08out of view\uff09\uff0cthen “stop”", ('move(out of view),then "stop"',)),
+        ("move\uff08out of view\uff09\uff0cthen “stop”", ('move (out of view),then "stop"',)),
+        ("pepper\uff08out of view\uff09and stop", ("pepper (out of view) and stop",)),
+        ("拿起\uff08红\uff09杯", ("拿起(红)杯",)),
         ("cafe\u0301", ("café",)),
         ("½ turn at 20 °C", ("½ turn at 20 °C",)),
     ],
@@ -35,6 +45,12 @@ CASES = {
         ("one line\n", ("one line\n",)),
     ],
     "whitespace": [("  put  bread\ton desk \n", ("put bread on desk",))],
+    "comma": [
+        ("pick up the cup,put it down", ("pick up the cup, put it down",)),
+        ("open it , then stop;go", ("open it, then stop; go",)),
+        ("move 1,000 mm to 3,5", ("move 1,000 mm to 3,5",)),
+        ("done,", ("done,",)),
+    ],
     "quotes": [
         ('"open the drawer"', ("open the drawer",)),
         ("'open the drawer'", ("open the drawer",)),
