@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 
 from jobs.progress import Progress
 from oxe_pipeline.ingest.features_json import RldsError
+from oxe_pipeline.language.paraphrases import load_paraphrases
 from oxe_pipeline.stream.claim import claim_output, read_output_manifest
-from oxe_pipeline.stream.commit import commit_stream, merge_units
+from oxe_pipeline.stream.commit import audited_units, commit_stream
 from oxe_pipeline.stream.convert import convert_unit, read_unit_record
 from oxe_pipeline.stream.format import MANIFEST, Manifest, StreamError
 from oxe_pipeline.stream.images import parse_images_option
 from oxe_pipeline.stream.output_folder import OutputFolder
 from oxe_pipeline.stream.plan import Plan, ShardOptions, make_plan
+from oxe_pipeline.stream.verdicts import Strictness, refuse_verdicts, verdict_lines
 from schemas.spec import SpecError
 
 if TYPE_CHECKING:
@@ -52,15 +54,17 @@ def main(argv: list[str] | None = None) -> int:
             images=parse_images_option(options.images),
             shard_mb=options.shard_mb,
             splits=tuple(options.split),
+            paraphrases=load_paraphrases(options.paraphrases) if options.paraphrases else None,
             check_data=options.check_data,
         )
         plan = make_plan(options.rlds, out, shard_options, options.spec)
         pipeline_options = checked_pipeline_options(with_local_defaults(beam_options, plan))
         manifest = claim_output(plan, out, overwrite=options.overwrite)
         if manifest is not None:
+            refuse_verdicts(manifest.audits, options.strict, str(out))
             print(f"{out}: already complete, with the same input and options; nothing to do")
         else:
-            manifest = run_job(plan, out, pipeline_options, options.max_bad_ratio)
+            manifest = run_job(plan, out, pipeline_options, options.max_bad_ratio, options.strict)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the units that are finished", file=sys.stderr)
         return 130
@@ -88,11 +92,17 @@ def checked_pipeline_options(beam_options: list[str]) -> "PipelineOptions":
     return options
 
 
-def run_job(plan: Plan, out: OutputFolder, pipeline_options: "PipelineOptions", max_bad_ratio: float) -> Manifest:
+def run_job(
+    plan: Plan,
+    out: OutputFolder,
+    pipeline_options: "PipelineOptions",
+    max_bad_ratio: float,
+    strict: Strictness = "",
+) -> Manifest:
     """Runs the graph on the runner that the Beam options name, and returns the manifest it committed.
 
-    Raises StreamError (TooManyBad among them) when units ran but the stream could not be committed, and JobFailed when
-    the runner did not come to the end.
+    Raises StreamError (TooManyBad and AuditFailed among them) when units ran but the stream could not be committed, and
+    JobFailed when the runner did not come to the end.
     """
     if finished := count_finished(plan, out):
         print(f"{out}: {finished} of {len(plan.units)} units were finished by an earlier run and are kept")
@@ -100,14 +110,14 @@ def run_job(plan: Plan, out: OutputFolder, pipeline_options: "PipelineOptions", 
         print(f"{plan.dataset}: split {split!r}: {len(names)} declared file(s) are absent, first {names[0]}; going on")
     try:
         with Progress(plan, out):
-            run_graph(plan, out, pipeline_options, max_bad_ratio)
+            run_graph(plan, out, pipeline_options, max_bad_ratio, strict)
     except Exception as error:  # every runner has exceptions of its own
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         kept = f"{count_finished(plan, out)} of {len(plan.units)} units are finished"
         raise JobFailed(f"{out}: the runner gave up ({reason}); {kept}, the same command goes on from there") from error
     if out.size(MANIFEST) is None:
         # The graph leaves a stream that may not be committed alone; the reason is in the units' records.
-        merge_units(plan, out, max_bad_ratio)
+        audited_units(plan, out, max_bad_ratio, strict)
     return read_output_manifest(out)
 
 
@@ -116,7 +126,13 @@ def count_finished(plan: Plan, out: OutputFolder) -> int:
     return sum(read_unit_record(out, unit, plan.work.identity) is not None for unit in plan.units)
 
 
-def run_graph(plan: Plan, out: OutputFolder, pipeline_options: "PipelineOptions", max_bad_ratio: float) -> None:
+def run_graph(
+    plan: Plan,
+    out: OutputFolder,
+    pipeline_options: "PipelineOptions",
+    max_bad_ratio: float,
+    strict: Strictness = "",
+) -> None:
     """Builds the pipeline and waits until it is done."""
     import apache_beam as beam
 
@@ -127,15 +143,17 @@ def run_graph(plan: Plan, out: OutputFolder, pipeline_options: "PipelineOptions"
             | "Spread" >> beam.Reshuffle()
             | "Convert" >> beam.Map(convert_unit, plan.work)
             | "Collect" >> beam.combiners.ToList().without_defaults()
-            | "Commit" >> beam.Map(commit_if_sound, plan, out, max_bad_ratio)
+            | "Commit" >> beam.Map(commit_if_sound, plan, out, max_bad_ratio, strict)
         )
 
 
-def commit_if_sound(unit_counts: list[dict], plan: Plan, out: OutputFolder, max_bad_ratio: float) -> str:
+def commit_if_sound(
+    unit_counts: list[dict], plan: Plan, out: OutputFolder, max_bad_ratio: float, strict: Strictness = ""
+) -> str:
     """Commits the stream and says so; with a StreamError nothing is committed and the error is the result, because a
     runner would try a step that raises again and bury the reason."""
     try:
-        manifest = commit_stream(plan, out, max_bad_ratio)
+        manifest = commit_stream(plan, out, max_bad_ratio, strict)
     except StreamError as error:
         return f"not committed: {error}"
     return f"{len(unit_counts)} units, {manifest.counts.episodes_out} episodes"
@@ -181,9 +199,13 @@ def summary(manifest: Manifest, plan: Plan, out: OutputFolder) -> str:
         ("shards", f"{len(manifest.shards):,}, {size / 1e6:,.1f} MB from {plan.input_bytes / 1e6:,.1f} MB"),
         ("identity", manifest.identity()),
     ]
-    lines = [f"{name:<10} {value}" for name, value in rows]
-    lines += [f"set aside  {fault.episode}: {fault.field}: {fault.reason}" for fault in manifest.quarantine[:5]]
-    return "\n".join(lines)
+    if entries := manifest.language.get("paraphrased", {}):
+        unmatched = [text for text, episodes in entries.items() if not episodes]
+        told = f"; {len(unmatched):,} match nothing, first {unmatched[0]!r}" if unmatched else ""
+        rows.append(("paraphrases", f"{len(entries) - len(unmatched):,} of {len(entries):,} entries match{told}"))
+    lines = [f"{name:<11} {value}" for name, value in rows]
+    lines += [f"set aside   {fault.episode}: {fault.field}: {fault.reason}" for fault in manifest.quarantine[:5]]
+    return "\n".join(lines + verdict_lines(manifest.audits))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -198,10 +220,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", default="keep", help="keep (default), jpeg:95, or 256x256:jpeg:95[:pad|:crop]")
     parser.add_argument("--shard_mb", "--shard-mb", type=int, default=256, help="size of a shard in MB (default 256)")
     parser.add_argument("--split", nargs="*", default=[], help="splits of the input to read (default: all)")
+    parser.add_argument(
+        "--paraphrases", default="", help=".yaml, .json or .csv: further ways to say instructions (docs/labels.md)"
+    )
     parser.add_argument("--spec", default="", help="name of a shipped spec or a YAML file, for published RLDS")
     parser.add_argument(
         "--max_bad_ratio", "--max-bad-ratio", type=float, default=0.05,
         help="stop without a stream when more than this share of episodes is bad (default 0.05)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strict", nargs="?", const="fault", default="", choices=("fault", "suspect"),
+        help="stop without a stream when an audit finds a fault, or (--strict suspect) anything suspect",
     )  # fmt: skip
     parser.add_argument(
         "--check_data", "--check-data", action="store_true", help="verify the checksum of every TFRecord (slow)"

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from oxe_pipeline.language.report import LanguageReport
+from oxe_pipeline.quality.audits import Audits
+from oxe_pipeline.quality.counts import DUPLICATE_FLAG, duplicates
 from oxe_pipeline.stats.statistics import VectorStatistics
 from oxe_pipeline.stream.claim import remove_job_files
 from oxe_pipeline.stream.convert import read_unit_record, slot_names
@@ -16,6 +18,7 @@ from oxe_pipeline.stream.format import MANIFEST, Counts, Manifest, Quarantined, 
 from oxe_pipeline.stream.output_folder import OutputFolder
 from oxe_pipeline.stream.plan import Plan
 from oxe_pipeline.stream.shard_table import ShardEntry, ShardTable
+from oxe_pipeline.stream.verdicts import Strictness, judge_units, refuse_verdicts
 from schemas.slots import CAMERAS
 
 
@@ -31,7 +34,14 @@ class MergedUnits:
     rows: list[dict] = field(default_factory=list)
     statistics: dict[str, VectorStatistics]
     language: LanguageReport
+    audits: Audits = field(default_factory=Audits)
+    duplicates: list[str] = field(default_factory=list)
+    """Ids of episodes that are copies of one before them; their rows carry the flag."""
     quarantine: list[Quarantined]
+
+    def summaries(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Statistics as the manifest holds them."""
+        return {vector: statistics.summary() for vector, statistics in self.statistics.items()}
 
     def counts(self) -> Counts:
         episodes, steps = Counter[str](), Counter[str]()
@@ -53,7 +63,9 @@ def merge_units(plan: Plan, out: OutputFolder, max_bad_ratio: float) -> MergedUn
     the ratio is 0)."""
     merged = MergedUnits(
         statistics={vector: VectorStatistics(names) for vector, names in slot_names(plan.work.layout).items()},
-        language=LanguageReport(plan.dataset),
+        language=LanguageReport(
+            plan.dataset, paraphrases=plan.work.paraphrases.entries if plan.work.paraphrases else ()
+        ),
         quarantine=[
             Quarantined(episode=q["episode"], field=q["field"], reason=q["reason"]) for q in plan.builder_quarantine
         ],
@@ -70,9 +82,19 @@ def merge_units(plan: Plan, out: OutputFolder, max_bad_ratio: float) -> MergedUn
         for vector, statistics in record.statistics.items():
             merged.statistics[vector].merge(statistics)
         merged.language.merge(record.language)
+        merged.audits.merge(record.audits)
         merged.quarantine += [Quarantined(**fault) for fault in record.quarantine]
     _stop_if_too_many_bad(plan, merged, max_bad_ratio)
+    _flag_duplicates(merged)
     return merged
+
+
+def _flag_duplicates(merged: MergedUnits) -> None:
+    """Copies are only known when all units are together."""
+    for position in duplicates([(row["episode_id"], row.pop("content")) for row in merged.rows]):
+        row = merged.rows[position]
+        row["quality_flags"] = sorted({*row["quality_flags"], DUPLICATE_FLAG})
+        merged.duplicates.append(row["episode_id"])
 
 
 def _stop_if_too_many_bad(plan: Plan, merged: MergedUnits, max_bad_ratio: float) -> None:
@@ -87,12 +109,23 @@ def _stop_if_too_many_bad(plan: Plan, merged: MergedUnits, max_bad_ratio: float)
         )
 
 
-def commit_stream(plan: Plan, out: OutputFolder, max_bad_ratio: float) -> Manifest:
+def audited_units(
+    plan: Plan, out: OutputFolder, max_bad_ratio: float, strict: Strictness = ""
+) -> tuple[MergedUnits, list[dict]]:
+    """All units merged, and what the audits find in them, for the manifest. Raises like `merge_units`, and AuditFailed
+    for a verdict that `strict` does not let pass."""
+    merged = merge_units(plan, out, max_bad_ratio)
+    found = judge_units(plan, merged.audits, merged.summaries(), merged.quarantine, len(merged.rows), merged.duplicates)
+    refuse_verdicts(found, strict, str(out))
+    return merged, found
+
+
+def commit_stream(plan: Plan, out: OutputFolder, max_bad_ratio: float, strict: Strictness = "") -> Manifest:
     """Merges the units, writes the tables, then the manifest, then removes what only the job needed.
 
-    Raises like `merge_units`; until the manifest is there no reader accepts the folder.
+    Raises like `audited_units`; until the manifest is there no reader accepts the folder.
     """
-    merged = merge_units(plan, out, max_bad_ratio)
+    merged, audits = audited_units(plan, out, max_bad_ratio, strict)
     with out.staging() as folder:
         files = write_tables(folder, merged.rows, merged.statistics)
     layout = plan.work.layout
@@ -112,8 +145,9 @@ def commit_stream(plan: Plan, out: OutputFolder, max_bad_ratio: float) -> Manife
         cameras=_camera_episodes(merged.rows),
         counts=merged.counts(),
         quarantine=merged.quarantine,
-        statistics={vector: statistics.summary() for vector, statistics in merged.statistics.items()},
+        statistics=merged.summaries(),
         language=merged.language.to_dict(),
+        audits=audits,
         files=files,
         shards=ShardTable.of(merged.shards),
     )

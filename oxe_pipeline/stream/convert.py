@@ -11,16 +11,19 @@ looks whether the folder is still its job's before each file it puts there.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from oxe_pipeline.episode import DataError, Episode
 from oxe_pipeline.ingest.apply_spec import apply_spec
 from oxe_pipeline.ingest.rlds import RldsDirectory
 from oxe_pipeline.ingest.unified_rlds import unified_episode
 from oxe_pipeline.language.clean import CleanedLabels
+from oxe_pipeline.language.paraphrases import Paraphrases
 from oxe_pipeline.language.report import LanguageReport
 from oxe_pipeline.provenance import code_version
+from oxe_pipeline.quality.audits import Audits, measure
 from oxe_pipeline.quality.checks import check_episode
+from oxe_pipeline.quality.step_flags import misplaced
 from oxe_pipeline.stats.statistics import VectorStatistics
 from oxe_pipeline.stream.format import MANIFEST, VECTORS, StreamError, canonical_json
 from oxe_pipeline.stream.images import ImageRecipe, encode_images
@@ -31,7 +34,7 @@ from oxe_pipeline.stream.writer import ColumnLayout, ShardWriter
 from schemas.slots import ACTION_NAMES, STATE_NAMES
 from schemas.spec import DatasetSpec
 
-UNIT_FORMAT = 1
+UNIT_FORMAT = 2
 UNITS_FOLDER = "units"
 MARKER = "job.json"
 """Says whose the output folder is, from before the first unit until the manifest is there."""
@@ -84,7 +87,11 @@ class Work:
     check_data: bool
     """Verify the checksums of the input's records."""
     shard_bytes: int
+    declared_episodes: int
+    """Of all units together."""
     out: OutputFolder
+    paraphrases: Paraphrases | None = None
+    """Further ways to say instructions, which become alternatives."""
 
 
 @dataclass(kw_only=True)
@@ -93,9 +100,10 @@ class UnitRecord:
 
     shards: list[ShardEntry] = field(default_factory=list)
     rows: list[list[dict]] = field(default_factory=list)
-    """Per shard, the rows of ShardWriter.episode_rows."""
+    """Per shard, the rows of ShardWriter.episode_rows, each with `content`: a hash by which a copy is known."""
     statistics: dict[str, VectorStatistics] = field(default_factory=dict)
     language: LanguageReport = field(default_factory=LanguageReport)
+    audits: Audits = field(default_factory=Audits)
     quarantine: list[dict] = field(default_factory=list)
     """{episode, field, reason} of each episode that was set aside."""
 
@@ -111,6 +119,7 @@ class UnitRecord:
             "rows": self.rows,
             "statistics": {vector: statistics.to_record() for vector, statistics in self.statistics.items()},
             "language": self.language.to_dict(),
+            "audits": self.audits.to_dict(),
             "quarantine": self.quarantine,
         }
         return canonical_json(content).encode()
@@ -134,6 +143,7 @@ def read_unit_record(out: OutputFolder, unit: Unit, identity: str) -> UnitRecord
         rows=record["rows"],
         statistics={vector: VectorStatistics.from_record(state) for vector, state in record["statistics"].items()},
         language=LanguageReport.from_dict(record["language"]),
+        audits=Audits.from_dict(record["audits"]),
         quarantine=record["quarantine"],
     )
 
@@ -193,7 +203,7 @@ def _episode(
             return apply_spec(source, spec)
         episode = unified_episode(source)
         check_episode(episode)
-        return episode
+        return replace(episode, quality_flags=(*episode.quality_flags, *misplaced(source.steps)))
     except DataError as fault:
         return DataError(fault.reason, dataset=directory.name, episode=key, field=fault.field)
 
@@ -214,7 +224,9 @@ def _convert(unit: Unit, work: Work) -> UnitRecord:
             try:
                 if isinstance(episode, DataError):
                     raise episode
-                episode = encode_images(episode, work.images)
+                as_recorded, measured = episode, measure(episode, work.declared_episodes)
+                episode = replace(encode_images(episode, work.images), quality_flags=measured.flags)
+                episode, matched = _with_paraphrases(episode, work.paraphrases)
                 if writer and writer.image_bytes + _vector_bytes(writer) + _bytes(episode) > work.shard_bytes:
                     _close(writer, record, work)
                     writer = None
@@ -225,7 +237,9 @@ def _convert(unit: Unit, work: Work) -> UnitRecord:
             except DataError as fault:
                 record.quarantine.append({"episode": fault.episode, "field": fault.field, "reason": fault.reason})
                 continue
-            _count(episode, work.layout, record)
+            writer.episode_rows[-1]["content"] = measured.content
+            record.audits.update(as_recorded, measured)
+            _count(episode, matched, work.layout, record)
         if writer and writer.steps:
             _close(writer, record, work)
     return record
@@ -258,18 +272,29 @@ def _bytes(episode: Episode) -> int:
     return vectors + sum(len(frame) for frames in episode.images.values() for frame in frames)
 
 
-def _count(episode: Episode, layout: ColumnLayout, record: UnitRecord) -> None:
-    """Adds an episode to the statistics (train alone: what is held out must not show in them) and to the report."""
+def _labels(episode: Episode) -> CleanedLabels:
+    return CleanedLabels(
+        instruction=episode.instruction,
+        alternatives=episode.alternatives,
+        raw=episode.label_raw,
+        flags=episode.label_flags,
+    )
+
+
+def _with_paraphrases(episode: Episode, paraphrases: Paraphrases | None) -> tuple[Episode, tuple[str, ...]]:
+    """The episode with the paraphrases of its instructions as alternatives, and the entries that matched."""
+    if paraphrases is None:
+        return episode, ()
+    labels, matched = paraphrases.add_to(_labels(episode))
+    return replace(episode, alternatives=labels.alternatives, label_flags=labels.flags), matched
+
+
+def _count(episode: Episode, matched: tuple[str, ...], layout: ColumnLayout, record: UnitRecord) -> None:
+    """Adds an episode to the statistics (train alone: what is held out must not show in them) and to the report, there
+    with the paraphrase entries that `matched` it."""
     if episode.split == "train":
         record.statistics["action"].update(episode.action[:, layout.action_slots])
         record.statistics["state"].update(episode.state[:, layout.state_slots])
         record.statistics["action_raw"].update(episode.action_raw)
         record.statistics["state_raw"].update(episode.state_raw)
-    record.language.update(
-        CleanedLabels(
-            instruction=episode.instruction,
-            alternatives=episode.alternatives,
-            raw=episode.label_raw,
-            flags=episode.label_flags,
-        )
-    )
+    record.language.update(_labels(episode), matched)

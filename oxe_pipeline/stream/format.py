@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import xxhash
-from pydantic import PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_core import from_json
 
 from oxe_pipeline.stream.shard_table import FILES, SHARDS_FOLDER, FileEntry, ShardTable
@@ -121,6 +121,8 @@ class Manifest(Model):
     statistics: dict[str, dict[str, dict[str, float]]]
     """Vector -> slot name -> count, mean, std, min, max, q01, q99 over the train split."""
     language: dict
+    audits: list[dict] = Field(default_factory=list)
+    """What each audit found, as Finding.to_dict of oxe_pipeline/quality/finding.py; empty where none was run."""
     files: dict[str, FileEntry]
     shards: ShardTable
     _identity: str = PrivateAttr("")

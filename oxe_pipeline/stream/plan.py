@@ -11,6 +11,7 @@ import xxhash
 
 from oxe_pipeline.episode import DataError, Episode
 from oxe_pipeline.ingest.rlds import RldsDirectory
+from oxe_pipeline.language.paraphrases import Paraphrases
 from oxe_pipeline.provenance import code_version
 from oxe_pipeline.stream.convert import UNIT_FORMAT, InputFile, Unit, Work, unit_episodes
 from oxe_pipeline.stream.format import StreamError, canonical_json
@@ -33,11 +34,18 @@ class ShardOptions:
     """Shards are closed before they would grow beyond this many 10^6 bytes; a longer episode makes a larger one."""
     splits: tuple[str, ...] = ()
     """Splits of the input directory to read; () means all that are present."""
+    paraphrases: Paraphrases | None = None
+    """Further ways to say instructions, from --paraphrases."""
     check_data: bool = False
     """Verify the checksum of every TFRecord; no part of the job's identity, since it changes nothing in sound data."""
 
     def record(self) -> dict:
-        return {"images": str(self.images), "shard_mb": self.shard_mb, "splits": list(self.splits)}
+        return {
+            "images": str(self.images),
+            "shard_mb": self.shard_mb,
+            "splits": list(self.splits),
+            "paraphrases": self.paraphrases.record() if self.paraphrases else None,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +63,8 @@ class Plan:
     options: dict
     missing: dict[str, list[str]]
     """Split to the names of its declared files that are not there."""
+    step_keys: tuple[str, ...]
+    """Flat keys of a step in the input."""
     builder_quarantine: tuple[dict, ...]
     """Episodes that the builder of the input set aside: {split, episode, field, reason}."""
 
@@ -98,7 +108,9 @@ def _plan(source: InputFolder, directory: RldsDirectory, out: OutputFolder, opti
         images=options.images,
         check_data=options.check_data,
         shard_bytes=options.shard_mb * 1_000_000,
+        declared_episodes=sum(file.episodes for file in files),
         out=out,
+        paraphrases=options.paraphrases,
     )
     chosen = {file.rlds_split for file in files}
     return Plan(
@@ -112,6 +124,7 @@ def _plan(source: InputFolder, directory: RldsDirectory, out: OutputFolder, opti
         source=record,
         options=options.record(),
         missing={name: split.missing for name, split in directory.splits.items() if split.missing},
+        step_keys=tuple(sorted(directory.features.step_leaves())),
         builder_quarantine=tuple(q for q in directory.metadata.get("quarantined", []) if q.get("split") in chosen),
     )
 
