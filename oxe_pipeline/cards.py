@@ -1,4 +1,4 @@
-"""Data cards: what a data set is (from its spec) and what was found in it (from its stream's manifest), in Markdown.
+"""Data cards: what a data set is (from its spec) and what was found in it (from its stream), in Markdown.
 
 A card is a pure function of the two, with no date and no path, so that a test can tell whether a committed card is
 current.
@@ -7,19 +7,30 @@ current.
 from collections.abc import Iterable
 from pathlib import Path
 
+from oxe_pipeline.inspection.facts import StreamFacts
 from oxe_pipeline.stream.format import Manifest, write_whole
 from schemas.slots import ACTION_NAMES, STATE_NAMES, slot_unit
 from schemas.spec import Channel, DatasetSpec, slot_indices
 
 MAX_QUARANTINE_ROWS = 20
+VERDICTS = ("fault", "suspect", "unknown", "ok")
+"""In the order in which the audit table lists them."""
 
 
-def render_card(spec: DatasetSpec, manifest: Manifest | None) -> str:
-    """The card's text. Without a manifest it says that nothing was measured, and shows what the spec declares."""
-    parts = [f"# {spec.title}", _identity(spec), _cameras(spec, manifest)]
+def render_card(spec: DatasetSpec, manifest: Manifest | None, facts: StreamFacts | None = None) -> str:
+    """The card's text. Without a manifest it says that nothing was measured, and shows what the spec declares; `facts`
+    of the same stream add image sizes, episode lengths and the most frequent instructions."""
+    parts = [f"# {spec.title}", _identity(spec), _cameras(spec, manifest, facts)]
     parts += [_slots("Action", spec.action, manifest, "action"), _slots("State", spec.state, manifest, "state")]
     if manifest:
-        parts += [_counts(spec, manifest), _language(manifest), _quarantine(manifest)]
+        parts += [
+            _counts(spec, manifest),
+            _audits(manifest),
+            _lengths(facts),
+            _language(manifest),
+            _instructions(facts),
+            _quarantine(manifest),
+        ]
     else:
         parts.append(f"## Found\n\nNothing measured: no stream of this data set was at hand. {_expected(spec)}")
     parts += [_list("Choices and their reasons", spec.notes), _list("Known faults", spec.known_faults)]
@@ -55,14 +66,19 @@ def _identity(spec: DatasetSpec) -> str:
     return _table(("", ""), [row for row in rows if row[1]])
 
 
-def _cameras(spec: DatasetSpec, manifest: Manifest | None) -> str:
+def _cameras(spec: DatasetSpec, manifest: Manifest | None, facts: StreamFacts | None) -> str:
     if not spec.cameras:
         return "## Cameras\n\nNone."
     found = {name: str(manifest.cameras.get(name, 0)) if manifest else "not measured" for name in spec.cameras}
     rows = [
-        (name, f"`{camera.source}`", camera.colour, camera.flip, found[name]) for name, camera in spec.cameras.items()
+        [name, f"`{camera.source}`", camera.colour, camera.flip, found[name]] for name, camera in spec.cameras.items()
     ]
-    return "## Cameras\n\n" + _table(("camera", "source", "stored as", "turned by", "episodes with it"), rows)
+    head = ["camera", "source", "stored as", "turned by", "episodes with it"]
+    if facts:
+        images = {c.camera: [", ".join(c.sizes), f"{c.bytes_per_image / 1e3:.1f} kB"] for c in facts.cameras}
+        head += ["images", "mean image"]
+        rows = [row + images.get(row[0], ["none", ""]) for row in rows]
+    return "## Cameras\n\n" + _table(head, rows)
 
 
 def _slots(title: str, channels: list[Channel], manifest: Manifest | None, vector: str) -> str:
@@ -107,16 +123,54 @@ def _expected(spec: DatasetSpec) -> str:
     return f"Episodes declared by the source: {declared}."
 
 
+def _lengths(facts: StreamFacts | None) -> str:
+    if facts is None or facts.lengths is None:
+        return ""
+    lengths = facts.lengths
+    shown = (lengths.minimum, lengths.q05, lengths.median, lengths.mean, lengths.q95, lengths.maximum)
+    row = [*(f"{steps:.6g}" for steps in shown), f"{lengths.duration_s / 3600:.4g} h"]
+    head = ("shortest", "q05", "median", "mean", "q95", "longest", "all together")
+    outcomes = ", ".join(f"{name} {count}" for name, count in facts.outcomes.items() if count)
+    return f"## Episode lengths\n\nIn steps. Outcomes: {outcomes}.\n\n" + _table(head, [row])
+
+
+def _audits(manifest: Manifest) -> str:
+    """What was proven on the data, faults first; empty for a stream that was made without audits."""
+    if not manifest.audits:
+        return ""
+    rows = [
+        (audit["verdict"], audit["audit"], audit["subject"], audit["evidence"], audit["remedy"])
+        for audit in sorted(manifest.audits, key=lambda audit: VERDICTS.index(audit["verdict"]))
+    ]
+    return "## Audits\n\n" + _table(("verdict", "audit", "subject", "evidence", "remedy"), rows)
+
+
 def _language(manifest: Manifest) -> str:
     from oxe_pipeline.language.report import LanguageReport
 
     return "## Labels\n\n```\n" + LanguageReport.from_dict(manifest.language).render().rstrip() + "\n```"
 
 
+def _instructions(facts: StreamFacts | None) -> str:
+    if facts is None or not facts.instructions:
+        return ""
+    rows = [
+        (_one_line(found.text), found.episodes, _one_line("; ".join(found.alternatives)))
+        for found in facts.instructions
+    ]
+    title = f"The most frequent of {facts.num_instructions} instructions, and alternatives of one episode each:"
+    return f"{title}\n\n" + _table(("instruction", "episodes", "alternatives"), rows)
+
+
+def _one_line(text: str) -> str:
+    """Text of a data set for a cell: without line breaks and without HTML."""
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+
+
 def _quarantine(manifest: Manifest) -> str:
     if not manifest.quarantine:
         return "## Quarantine\n\nEmpty."
-    rows = [(q.episode, q.field, q.reason) for q in manifest.quarantine[:MAX_QUARANTINE_ROWS]]
+    rows = [tuple(map(_one_line, (q.episode, q.field, q.reason))) for q in manifest.quarantine[:MAX_QUARANTINE_ROWS]]
     more = len(manifest.quarantine) - len(rows)
     tail = f"\n\nand {more} more in the manifest." if more > 0 else ""
     return "## Quarantine\n\n" + _table(("episode", "field", "reason"), rows) + tail

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("schemas", "oxe_pipeline", "builders", "jobs")
 READERS = {"ingest": 1, "language": 1, "quality": 1, "stats": 1}
-LEVEL = {**READERS, "stream": 2, "overlays": 3, "mixture": 4, "loader": 5, "vla": 6}
+LEVEL = {**READERS, "stream": 2, "overlays": 3, "mixture": 4, "loader": 5, "inspection": 6, "vla": 6}
 BUILD_ONLY = {"tensorflow", "tensorflow_datasets", "apache_beam"}
 
 

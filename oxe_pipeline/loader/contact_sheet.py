@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from oxe_pipeline.loader.audit import DrawnSample
-from oxe_pipeline.loader.decode import ImageError, decode_into, image_size
+from oxe_pipeline.loader.decode import ImageError
 from oxe_pipeline.loader.images import cameras_of
+from oxe_pipeline.loader.stored_image import stored_image
 from oxe_pipeline.loader.window import Samples
 from oxe_pipeline.mixture.mixture import Mixture
 from oxe_pipeline.stream.format import write_whole
@@ -102,15 +102,10 @@ class _View(NamedTuple):
 def _view(mixture: Mixture, samples: Samples, i: int, camera: str, size: tuple[int, int] | None) -> _View:
     stream = mixture.datasets[int(samples.dataset[i])].stream
     episode, step = int(samples.episode[i]), int(samples.step[i])
-    if not stream.episodes.has_camera(camera)[episode]:
-        return _View(camera, None, "not in this episode")
     try:
-        data = stream.image(episode, step, camera)
-        pixels_HWC = np.empty((*image_size(data), 3), np.uint8)
-        decode_into(data, pixels_HWC)
-    except ImageError:
-        return _View(camera, None, "unreadable")
-    image = Image.fromarray(pixels_HWC)
+        image = stored_image(stream, episode, step, camera)
+    except ImageError as error:
+        return _View(camera, None, str(error))
     if size:
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return _View(camera, image, f"{image.width}x{image.height}")
