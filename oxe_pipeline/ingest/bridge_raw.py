@@ -16,10 +16,12 @@ import numpy as np
 
 from oxe_pipeline.episode import DataError, Frames, SourceEpisode
 from oxe_pipeline.ingest.raw_folder import inside, number_order
-from oxe_pipeline.ingest.restricted_pickle import load_pickle
+from oxe_pipeline.ingest.restricted_pickle import load_pickle, plain_numbers
 from schemas.rlds import ABSENT_IMAGE
 
 CAMERAS = 4
+MAX_STEPS = 100_000
+"""The lab's recorder stops after 500."""
 LATE_CAMERAS_BEFORE = datetime.date(2021, 7, 23)
 """Until that day images came one step late; the date stands in the name of the dated folder."""
 
@@ -109,8 +111,8 @@ def _actions(policy_out: object, path: str) -> np.ndarray:
 
 def _matrix(values: object, path: str, file: str, key: str) -> np.ndarray:
     try:
-        matrix = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
+        matrix = plain_numbers(values, most_rows=MAX_STEPS)
+    except ValueError:
         raise DataError(f"{key} is not a table of numbers", episode=path, field=file) from None
     if matrix.ndim != 2:
         raise DataError(f"{key} must be [steps, values], is {list(matrix.shape)}", episode=path, field=file)

@@ -16,14 +16,30 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from oxe_pipeline.episode import DataError, SourceEpisode
-from oxe_pipeline.ingest.hdf5_file import columns, opened, own_group
+from oxe_pipeline.ingest.hdf5_file import SUFFIXES, opened, own_group, own_member, read_whole, text_attribute
+from oxe_pipeline.ingest.hdf5_frames import columns
 
-SUFFIXES = (".hdf5", ".h5")
+HELD_BYTES = 32 << 20
+"""Pixels of one camera of one demo that are read whole, once for id and encoding; more come one image at a time."""
 
-_DEMO = re.compile(r"demo_\d+")
+_DEMO = re.compile(r"demo_\d{1,18}", re.ASCII)
 _NOT_READ = frozenset({"next_obs"})
 _SPLIT_MASKS = {"train": "train", "valid": "val", "test": "test"}
 """robomimic's filter keys that are a split, to our names; its other filter keys are ignored."""
+
+INSTRUCTIONS = {
+    "Lift": "lift the cube",
+    "PickPlaceCan": "pick up the can and put it into its bin",
+    "PickPlace": "put each object into its bin",
+    "NutAssemblySquare": "put the square nut on the square peg",
+    "NutAssembly": "put each nut on its peg",
+    "ToolHang": "put the frame together and hang the tool on it",
+    "TwoArmTransport": "pass the hammer from one arm to the other and put it into the bin",
+    "Door": "open the door",
+    "Stack": "stack the red cube on the green cube",
+    "Wipe": "wipe the table",
+}
+"""What robosuite's tasks ask for: its files hold no sentence. The words are ours."""
 
 
 def find_episodes(root: str | Path) -> Iterator[str]:
@@ -50,7 +66,7 @@ def find_demos(file: str, *, root: str | Path) -> list[str]:
     import h5py
 
     with opened(root, file) as content:
-        data = content.get("data")
+        data = own_member(content, "data", file, "data") if "data" in content else None
         demos = [name for name in data if _DEMO.fullmatch(name)] if isinstance(data, h5py.Group) else []
     if not demos:
         raise DataError("holds no group /data/demo_<N>; not a robomimic or LIBERO file", episode=file, field="data")
@@ -60,9 +76,10 @@ def find_demos(file: str, *, root: str | Path) -> list[str]:
 def read_episode(key: str, *, root: str | Path) -> SourceEpisode:
     """One demo, by a key of `find_episodes`, with all its columns except next_obs.
 
-    steps: every dataset below /data/<demo> by its flat key, arrays [T, ...] as stored. metadata: file_name; where the
-    file has them env_name, problem_info/language_instruction (LIBERO), ep_meta/lang (RoboCasa), untouched. split: the
-    file's own mask/train, mask/valid or mask/test, "" without one. The file is opened for this read alone.
+    steps: every dataset below /data/<demo> by its flat key, arrays [T, ...] as stored, images of more than HELD_BYTES
+    as Frames. metadata: file_name; instruction, a list of at most one sentence (ep_meta/lang, or ours for a task in
+    INSTRUCTIONS); where the file has them env_name, problem_info/language_instruction (LIBERO), ep_meta/lang
+    (RoboCasa), untouched. split: the file's own mask/train, mask/valid or mask/test, "" without one.
     Raises DataError naming file, demo and dataset when the file is truncated or damaged.
     """
     file, demo = _file_and_demo(key)
@@ -74,9 +91,9 @@ def read_episode(key: str, *, root: str | Path) -> SourceEpisode:
         return SourceEpisode(
             key=key,
             source_path=key,
-            steps=dict(columns(group, key, "data", skip=_NOT_READ)),
+            steps=dict(columns(group, key, "data", root=root, file=file, skip=_NOT_READ, held_bytes=HELD_BYTES)),
             metadata={"file_name": PurePosixPath(file).name, **_said_in_attributes(data, group, key)},
-            split=_split(content, demo),
+            split=_split(content, demo, key),
         )
 
 
@@ -89,6 +106,7 @@ def _file_and_demo(key: str) -> tuple[str, str]:
 def _said_in_attributes(data, group, key: str) -> dict[str, object]:
     wanted = (
         ("env_name", data, "env_args", "env_name"),
+        ("env_name", data, "env_info", "env_name"),
         ("problem_info/language_instruction", data, "problem_info", "language_instruction"),
         ("ep_meta/lang", group, "ep_meta", "lang"),
     )
@@ -96,24 +114,29 @@ def _said_in_attributes(data, group, key: str) -> dict[str, object]:
     for name, holder, attribute, entry in wanted:
         value = _json_attribute(holder, attribute, key).get(entry)
         if value is not None:
-            said[name] = value
+            said.setdefault(name, value)
+    task = INSTRUCTIONS.get(str(said.get("env_name", "")))
+    said["instruction"] = [sentence for sentence in (said.get("ep_meta/lang", task),) if sentence]
     return said
 
 
 def _json_attribute(holder, attribute: str, key: str) -> dict:
-    text = holder.attrs.get(attribute, "{}")
+    text = text_attribute(holder, attribute, key) or "{}"
     try:
         content = json.loads(text)
-    except (TypeError, ValueError):
+    except (ValueError, RecursionError):
         raise DataError("is not JSON", episode=key, field=f"attribute {attribute}") from None
     return content if isinstance(content, dict) else {}
 
 
-def _split(content, demo: str) -> str:
+def _split(content, demo: str, key: str) -> str:
     import h5py
 
+    masks = own_group(content, "mask", key) if "mask" in content else {}
     for mask, split in _SPLIT_MASKS.items():
-        names = content.get(f"mask/{mask}")
-        if isinstance(names, h5py.Dataset) and demo.encode() in np.atleast_1d(names[()]).tolist():
-            return split
+        names = own_member(masks, mask, key, f"mask/{mask}") if mask in masks else None
+        if isinstance(names, h5py.Dataset):
+            members = np.atleast_1d(read_whole(names, key, f"mask/{mask}")).tolist()
+            if demo.encode() in members or demo in members:
+                return split
     return ""

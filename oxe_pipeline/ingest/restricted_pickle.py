@@ -7,12 +7,17 @@ can end the process that reads it, neither names code to run.
 """
 
 import pickle
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from oxe_pipeline.episode import DataError
+
+MAX_WIDTH = 1024
+"""Numbers in one row of a table out of a pickle: no robot has so many joints."""
 
 
 def load_pickle(path: str | Path) -> object:
@@ -22,10 +27,60 @@ def load_pickle(path: str | Path) -> object:
     read as Latin-1, as NumPy's own files need. Raises DataError naming the foreign class, or saying how the file is
     damaged, or that it is missing.
     """
-    path = Path(path)
+    return _unpickled(Path(path), lambda file: None)
+
+
+def load_object_npy(path: str | Path) -> object:
+    """What an .npy file of one Python object holds (`np.save` of a dict), read like `load_pickle`."""
+
+    def skip_header(file: IO[bytes]) -> None:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("not an .npy file of version 1.0")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        if shape != () or not dtype.hasobject:
+            raise ValueError(f"holds {dtype} {list(shape)}, must hold one Python object")
+
+    content = _unpickled(Path(path), skip_header)
+    return content.item() if isinstance(content, np.ndarray) and content.shape == () else content
+
+
+def plain_numbers(value: object, *, most_rows: int) -> np.ndarray:
+    """float64 array of an array in a pickle, or of a list of at most `most_rows` numbers or rows of numbers.
+
+    ValueError for anything else: text, complex numbers, more than MAX_WIDTH values a row, lists nested deeper. A few
+    bytes of a pickle can hold one list inside another a million million times, so that is looked at before NumPy does.
+    """
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        fits = len(value) <= most_rows and all(map(_is_number_or_row, value))
+    else:
+        fits = isinstance(value, np.ndarray) and _is_numeric(value) and value.size <= most_rows * MAX_WIDTH
+    if not fits:
+        raise ValueError(f"must be numbers, at most {most_rows} rows of {MAX_WIDTH}")
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _is_number_or_row(value: object) -> bool:
+    if isinstance(value, np.ndarray | np.generic):
+        return _is_numeric(value) and value.size <= MAX_WIDTH
+    if isinstance(value, list | tuple):
+        return len(value) <= MAX_WIDTH and all(isinstance(item, int | float | np.number) for item in value)
+    return isinstance(value, int | float)
+
+
+def _is_numeric(value: np.ndarray | np.generic) -> bool:
+    return value.dtype.kind in "fiub"
+
+
+def _unpickled(path: Path, to_the_pickle: Callable[[IO[bytes]], None]) -> object:
     where = {"episode": str(path.parent), "field": path.name}
     try:
         with path.open("rb") as file:
+            to_the_pickle(file)
             return _NumpyUnpickler(file, encoding="latin1").load()
     except FileNotFoundError:
         raise DataError("no such file", **where) from None

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oxe_pipeline.episode import DataError
+from oxe_pipeline.episode import DataError, Frames
+from oxe_pipeline.ingest.apply_spec import apply_spec
 from oxe_pipeline.ingest.hdf5_demo import find_demos, find_episodes, read_episode
+from schemas.spec import load_spec
 
 h5py = pytest.importorskip("h5py")
 
@@ -58,12 +60,16 @@ def test_what_the_file_says_about_the_task_is_passed_on_untouched(tmp_path):
         "file_name": "KITCHEN_SCENE3_turn_on_the_stove_demo.hdf5",
         "problem_info/language_instruction": '"Turn on the stove"',
         "env_name": "Kitchen",
+        "instruction": [],
     }
 
 
 def test_a_file_without_attributes_is_read_too(tmp_path):
     write_file(tmp_path / "plain.hdf5")
-    assert read_episode("plain.hdf5/demo_0", root=tmp_path).metadata == {"file_name": "plain.hdf5"}
+    assert read_episode("plain.hdf5/demo_0", root=tmp_path).metadata == {
+        "file_name": "plain.hdf5",
+        "instruction": [],
+    }
 
 
 def test_masks_that_are_splits_are_honoured_and_others_ignored(tmp_path):
@@ -171,3 +177,44 @@ def test_an_attribute_that_is_not_json_is_a_data_error(tmp_path):
     write_file(tmp_path / "x.hdf5", attributes={"problem_info": "{broken"})
     with pytest.raises(DataError, match="attribute problem_info: is not JSON"):
         read_episode("x.hdf5/demo_0", root=tmp_path)
+
+
+def test_an_array_for_an_attribute_and_a_damaged_mask_are_data_errors(tmp_path):
+    with h5py.File(write_file(tmp_path / "x.hdf5"), "a") as file:
+        file["data"].attrs["problem_info"] = np.zeros(4)
+    with pytest.raises(DataError, match="attribute problem_info: is not text"):
+        read_episode("x.hdf5/demo_0", root=tmp_path)
+    with h5py.File(write_file(tmp_path / "x.hdf5"), "a") as file:
+        file["mask"] = h5py.ExternalLink("y.hdf5", "/mask")
+    with pytest.raises(DataError, match="mask: is a link"):
+        read_episode("x.hdf5/demo_0", root=tmp_path)
+
+
+def test_pixels_beyond_what_is_held_come_one_image_at_a_time(tmp_path, monkeypatch):
+    write_file(tmp_path / "x.hdf5")
+    whole = read_episode("x.hdf5/demo_1", root=tmp_path).steps["data/obs/agentview_rgb"]
+    monkeypatch.setattr("oxe_pipeline.ingest.hdf5_demo.HELD_BYTES", 100)
+    frames = read_episode("x.hdf5/demo_1", root=tmp_path).steps["data/obs/agentview_rgb"]
+    assert isinstance(frames, Frames) and np.array_equal(np.stack(list(frames)), whole)
+
+
+def test_ours_stands_in_where_a_known_task_has_no_sentence(tmp_path):
+    attributes = {"env_args": json.dumps({"env_name": "PickPlaceCan"})}
+    write_file(tmp_path / "x.hdf5", attributes=attributes)
+    episode = read_episode("x.hdf5/demo_0", root=tmp_path)
+    assert episode.metadata["instruction"] == ["pick up the can and put it into its bin"]
+    with h5py.File(tmp_path / "x.hdf5", "a") as file:
+        file["data/demo_0"].attrs["ep_meta"] = json.dumps({"lang": "take the can out of the fridge"})
+    episode = read_episode("x.hdf5/demo_0", root=tmp_path)
+    assert episode.metadata["instruction"] == ["take the can out of the fridge"]
+
+
+@pytest.mark.parametrize("task, steps", [("door", 261), ("lift", 412), ("pick-place", 1482)])
+def test_real_teleoperation_comes_through_in_metres(real_data, task, steps):
+    root = real_data / "robosuite_hdf5" / task
+    [key] = find_episodes(root)
+    source = read_episode(key, root=root)
+    episode = apply_spec(source, load_spec("robosuite"))
+    assert len(episode) == steps and episode.images == {} and episode.instruction
+    assert np.allclose(episode.action[:, :3], source.steps["data/actions"][:, :3] * 0.05, atol=1e-7)
+    assert np.abs(episode.action[:, :3]).max() < 0.05 and set(episode.action[:, 6].tolist()) <= {0, 1}

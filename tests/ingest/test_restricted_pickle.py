@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from oxe_pipeline.episode import DataError
-from oxe_pipeline.ingest.restricted_pickle import load_pickle
+from oxe_pipeline.ingest.restricted_pickle import load_pickle, plain_numbers
 
 REAL_EPISODE = Path(__file__).parents[3] / "shared" / "data" / "bridge_raw" / "traj3"
 
@@ -104,6 +104,28 @@ def test_a_truncated_pickle_says_so_in_one_line(tmp_path, keep):
     with pytest.raises(DataError, match="does not unpickle") as caught:
         load_pickle(tmp_path / "x.pkl")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [[1, 2], [3, 4]],
+        [(1.0, 2), np.array([3, 4])],
+        np.array([[1, 2], [3, 4]], np.int8),
+        np.array([[1, 2], [3, 4]], object),
+    ],
+)
+def test_tables_of_numbers_come_out_of_arrays_and_lists_alike(value):
+    found = plain_numbers(value, most_rows=2)
+    assert found.dtype == np.float64 and found.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    "value", [[1, 2, 3], [[[1]]], ["1"], [1j], [None], [[10**400]], [[1, 2], [3]], "12", {1}, np.zeros(3, "M8[s]")]
+)
+def test_what_is_no_small_table_of_numbers_is_a_value_error(value):
+    with pytest.raises(ValueError):
+        plain_numbers(value, most_rows=2)
 
 
 def test_a_missing_file_is_a_data_error_that_names_it(tmp_path):
