@@ -1,7 +1,7 @@
 """`tfds build builders/libero --config NAME --manual_dir DIR`: LIBERO or robomimic HDF5 files as unified RLDS.
 
-`libero` is any suite of LIBERO; a robomimic data set or another lab's files of this layout are one config and one spec
-more.
+`libero` is any suite of LIBERO; another lab's files of this layout are one config and one spec more. robomimic's own
+data sets are in builders/robomimic.
 """
 
 import functools
@@ -11,6 +11,8 @@ from builders.unified import BuildStopped, UnifiedBuilder, UnifiedConfig
 from oxe_pipeline.ingest import hdf5_demo
 from schemas.spec import load_spec
 
+CONFIGS = ("libero", "libero_as_without_no_ops", "libero_as_regenerated", "libero_as_rotated", "metaworld_libero")
+
 
 class Builder(UnifiedBuilder):
     """Reads every demo of every .hdf5 file below the raw folder. Pixels are turned upright and encoded by the spec."""
@@ -19,9 +21,7 @@ class Builder(UnifiedBuilder):
     Download one or more suites (https://libero-project.github.io/datasets) and give the folder with the
     <task>_demo.hdf5 files, or a folder above it, as --manual_dir.
     """
-    BUILDER_CONFIGS: ClassVar = [
-        UnifiedConfig(name=name, description=load_spec(name).title) for name in ("libero", "metaworld_libero")
-    ]
+    BUILDER_CONFIGS: ClassVar = [UnifiedConfig(name=name, description=load_spec(name).title) for name in CONFIGS]
 
     def list_episodes(self, manual_dir: str) -> dict[str, list[str]]:
         """All demos under "train"; a file's own masks, where it has them, stand in episode_metadata/split."""
