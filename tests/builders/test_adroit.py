@@ -1,0 +1,41 @@
+"""builders/adroit by the command as typed: a hand without cameras comes out as a data set like any other."""
+
+import json
+
+import numpy as np
+import pytest
+
+from samples.adroit_layout import make_demo, write_file
+from tests.conftest import tfds_build
+
+tfds = pytest.importorskip("tensorflow_datasets")
+
+from builders.adroit.adroit_dataset_builder import Builder  # noqa: E402
+from builders.unified import BuildStopped  # noqa: E402
+
+
+def test_the_command_builds_the_sample_and_sets_a_broken_episode_aside(tmp_path):
+    demos = [make_demo(6, seed=seed) for seed in range(3)]
+    demos[1]["actions"] = demos[1]["actions"][:-1]
+    write_file(tmp_path / "raw", demos)
+    tfds_build("adroit", "adroit_door", tmp_path / "raw", tmp_path / "out")
+    folder = tmp_path / "out" / "adroit" / "adroit_door" / "1.0.0"
+    facts = json.loads((folder / "metadata.json").read_text())
+    assert (facts["episodes_in"], facts["episodes_out"]) == (3, 2)
+    assert facts["quarantined"][0]["episode"] == "door-v0_demos.pickle/1"
+    episodes = {}
+    for example in tfds.builder_from_directory(folder).as_dataset(split="train"):
+        metadata = example["episode_metadata"]
+        assert not any(metadata[key].numpy() for key in metadata if key.startswith("has_image"))
+        episodes[metadata["source_path"].numpy().decode()] = list(example["steps"].as_numpy_iterator())
+    assert episodes.keys() == {"door-v0_demos.pickle/0", "door-v0_demos.pickle/2"}
+    steps = episodes["door-v0_demos.pickle/2"]
+    assert len(steps) == 6 and steps[0]["language_instruction"] == b"undo the latch and open the door"
+    assert np.allclose([step["reward"] for step in steps], demos[2]["rewards"])
+
+
+def test_a_folder_without_the_environments_file_stops_the_build_in_one_line(tmp_path):
+    write_file(tmp_path / "raw", [make_demo(3)], environment="hammer-v0")
+    builder = Builder(config="adroit_door", data_dir=tmp_path / "out")
+    with pytest.raises(BuildStopped, match=r"^error: .*raw: holds no door-v0_demos\.pickle \(.*published_name"):
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=tmp_path / "raw"))
