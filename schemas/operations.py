@@ -83,14 +83,6 @@ class ConvertRotation(Model):
     degrees: bool = False
 
 
-class TimesRotation(Model):
-    """The rotation R (as a rotation vector) becomes R·F for a fixed F: the tool's own axes are relabelled, e.g. to
-    bring a lab's tool frame to the common one."""
-
-    op: Literal["times_rotation"]
-    rotation_vector: list[float] = Field(min_length=3, max_length=3)
-
-
 class Constant(Model):
     """`value` whatever the source says: what a published transform writes for a part that the robot lacks. For
     variants alone; in a data set's own spec such a part is masked."""
@@ -120,13 +112,6 @@ class Plus(Model):
     """Flat key with an optional slice, as wide as x."""
 
 
-class DecodeZlib(Model):
-    """Bytes compressed by zlib holding `width` float32 a step (kuka)."""
-
-    op: Literal["decode_zlib"]
-    width: int = Field(ge=1)
-
-
 ColumnOperation = Annotated[
     Scale
     | Clip
@@ -135,12 +120,10 @@ ColumnOperation = Annotated[
     | GripperRelativeToAbsolute
     | GripperWidth
     | ConvertRotation
-    | TimesRotation
     | Constant
     | Select
     | AngleToCosSin
-    | Plus
-    | DecodeZlib,
+    | Plus,
     Field(discriminator="op"),
 ]
 

@@ -14,7 +14,8 @@ from builders.oxe.records import Records, read_record
 from builders.unified import BuildStopped, UnifiedBuilder, UnifiedConfig
 from oxe_pipeline.ingest.features_json import RldsError
 from oxe_pipeline.ingest.rlds import RldsDirectory
-from schemas.spec import load_spec, nearest, spec_names, variant_names
+from schemas.spec import load_spec, spec_names, variant_names
+from schemas.spec_parts import nearest
 
 
 def published_specs() -> list[str]:
@@ -70,9 +71,7 @@ class Builder(UnifiedBuilder):
 
     def _open(self, folder: Path) -> RldsDirectory:
         """The directory itself, the data set's own folder in it (under any of its names), or the only one below."""
-        spec = self.spec
-        names = (spec.name, spec.variant_of, spec.published_name)
-        named = [folder / name for name in names if name and (folder / name).is_dir()]
+        named = [folder / name for name in self.spec.names() if (folder / name).is_dir()]
         try:
             directory = RldsDirectory(named[0] if named else folder)
         except RldsError as error:

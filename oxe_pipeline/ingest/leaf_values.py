@@ -4,14 +4,16 @@ Equal to what `tfds.as_numpy` gives with images left undecoded, value for value 
 """
 
 import math
-import zlib
 
 import numpy as np
 
+from oxe_pipeline.ingest.bounded_decompression import decompress_zlib
 from oxe_pipeline.ingest.example_proto import ExampleError
 from oxe_pipeline.ingest.features_json import Leaf
 
 FlatValues = dict[str, "list[bytes] | np.ndarray"]
+MAX_UNPACKED_BYTES = 1 << 26
+"""Of one compressed value whose size features.json leaves open; a few bytes of zlib can become gigabytes."""
 
 
 def leaf_value(leaf: Leaf, values: FlatValues):
@@ -32,7 +34,7 @@ def leaf_value(leaf: Leaf, values: FlatValues):
         return elements
     except ExampleError as error:
         raise ExampleError(f"{leaf.key}: {error}") from None
-    except (ValueError, TypeError, zlib.error) as error:
+    except (ValueError, TypeError) as error:
         raise ExampleError(f"{leaf.key}: does not fit shape {list(leaf.shape)} of {leaf.dtype} ({error})") from None
 
 
@@ -119,8 +121,10 @@ def _shaped(leaf: Leaf, flat: np.ndarray):
 
 
 def _unpack(leaf: Leaf, data: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    octets = zlib.decompress(data) if leaf.encoding == "zlib" else data
-    array = np.frombuffer(octets, leaf.dtype)
+    if leaf.encoding == "zlib":
+        size = math.prod(shape) * leaf.dtype.itemsize
+        data = decompress_zlib(data, size if 0 < size < MAX_UNPACKED_BYTES else MAX_UNPACKED_BYTES)
+    array = np.frombuffer(data, leaf.dtype)
     return array.reshape(shape) if shape else array.reshape(1)[0]
 
 

@@ -4,18 +4,16 @@ Everything is computed in float64 and rounded once, when the slots are filled. G
 transforms of Octo and OpenVLA exactly (`octo/data/utils/data_utils.py`), so that results can be compared.
 """
 
-import zlib
-
 import numpy as np
 
-from oxe_pipeline.ingest.rotations import convert_rotation, from_rotation, to_rotation
+from oxe_pipeline.ingest.rotations import convert_rotation
 from schemas import operations as ops
 
 
-def apply_column(op: ops.ColumnOperation, values) -> np.ndarray:
-    """One operation on one column run: [T, k] -> float64 [T, m]; `decode_zlib` takes a sequence of T byte strings.
+def apply_column(op: ops.ColumnOperation, values: np.ndarray) -> np.ndarray:
+    """One operation on one column run: [T, k] -> float64 [T, m].
 
-    Pure and deterministic. Raises ValueError when the values do not fit the operation (width, no rotation, bad bytes).
+    Pure and deterministic. Raises ValueError when the values do not fit the operation (width, no rotation).
     """
     match op:
         case ops.Scale():
@@ -32,9 +30,6 @@ def apply_column(op: ops.ColumnOperation, values) -> np.ndarray:
             return np.clip(np.abs(values).sum(axis=1, keepdims=True) / op.open_width, 0.0, 1.0)
         case ops.ConvertRotation():
             return convert_rotation(values, op.from_, op.to, degrees=op.degrees)
-        case ops.TimesRotation():
-            fixed = to_rotation(np.asarray([op.rotation_vector]), "rotation_vector")
-            return from_rotation(to_rotation(values, "rotation_vector") * fixed, "rotation_vector")
         case ops.Constant():
             return np.full(np.shape(values), op.value)
         case ops.Select():
@@ -43,8 +38,6 @@ def apply_column(op: ops.ColumnOperation, values) -> np.ndarray:
             return np.concatenate([np.cos(values), np.sin(values)], axis=1)
         case ops.Plus():
             raise ValueError("plus needs another column of the source, which only apply_spec has")
-        case ops.DecodeZlib():
-            return decode_zlib(values, width=op.width)
 
 
 def binarize_gripper(values: np.ndarray, *, open_above: float, closed_below: float) -> np.ndarray:
@@ -84,19 +77,3 @@ def select_columns(values: np.ndarray, columns: list[int]) -> np.ndarray:
     if not all(-width <= column < width for column in columns):
         raise ValueError(f"select: columns {columns} of {width}; name columns that are there")
     return values[:, columns]
-
-
-def decode_zlib(values, *, width: int) -> np.ndarray:
-    """T byte strings, each zlib over `width` little-endian float32 -> float64 [T, width]."""
-    rows = []
-    for step, packed in enumerate(values):
-        if not isinstance(packed, bytes):
-            raise ValueError(f"step {step}: decode_zlib takes bytes, got {type(packed).__name__}")
-        try:
-            row = np.frombuffer(zlib.decompress(packed), "<f4")
-        except (zlib.error, ValueError) as error:
-            raise ValueError(f"step {step}: not zlib over float32: {error}") from None
-        if len(row) != width:
-            raise ValueError(f"step {step}: holds {len(row)} float32, the spec says {width}")
-        rows.append(row)
-    return np.asarray(rows, np.float64).reshape(len(rows), width)

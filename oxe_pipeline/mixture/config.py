@@ -225,15 +225,15 @@ def with_streams_below(
     return config.model_copy(update={"datasets": entries, "schedule": changes})
 
 
-def _as_published(config: MixtureConfig, name: str) -> str:
-    """A data set's stream as the mixture's variant makes it; its own name where no such variant ships."""
+def as_published(config: MixtureConfig, name: str) -> str:
+    """Name of a data set's stream, and spec, as the mixture's variant makes it; `name` where no such variant ships."""
     varied = f"{name}{VARIANT_MARK}{config.variant}"
     return varied if config.variant and varied in variant_names() else name
 
 
 def _find(config: MixtureConfig, name: str, root: str | Path) -> tuple[str, str]:
     """Path or URL and folder name of a data set's stream below `root`, the published variant first; two "" for none."""
-    for stream in dict.fromkeys((_as_published(config, name), name)):
+    for stream in dict.fromkeys((as_published(config, name), name)):
         if path := _stream_below(root, stream):
             return path, stream
     return "", ""
@@ -241,12 +241,12 @@ def _find(config: MixtureConfig, name: str, root: str | Path) -> tuple[str, str]
 
 def _require_one_kind(config: MixtureConfig, streams: dict[str, str], root: str | Path) -> None:
     """Raises MixtureConfigError where some of the streams found are the mixture's variant and others could be."""
-    varying = {name: stream for name, stream in streams.items() if stream and _as_published(config, name) != name}
+    varying = {name: stream for name, stream in streams.items() if stream and as_published(config, name) != name}
     plain = [name for name, stream in varying.items() if stream == name]
     if plain and len(plain) < len(varying):
         published = next(stream for name, stream in varying.items() if stream != name)
         raise MixtureConfigError(
-            f"{root}: {published} is as published, {plain[0]} is not; make {_as_published(config, plain[0])} too, "
+            f"{root}: {published} is as published, {plain[0]} is not; make {as_published(config, plain[0])} too, "
             f"or give a folder with streams of one kind"
         )
 

@@ -1,7 +1,5 @@
 """Column operations against values worked out by hand and against plain re-statements of the published rules."""
 
-import zlib
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -79,36 +77,6 @@ def test_a_gripper_that_is_not_a_number_stays_so_for_the_checks_to_find(op):
 def test_gripper_width_adds_both_fingers_whatever_their_sign():
     got = run([[0.04, -0.04], [0.0, 0.0], [0.02, -0.02], [0.05, -0.05]], op="gripper_width", open_width=0.08)
     np.testing.assert_allclose(got[:, 0], [1, 0, 0.5, 1])
-
-
-def test_times_rotation_relabels_the_tools_axes():
-    got = run([[np.pi / 2, 0, 0]], op="times_rotation", rotation_vector=[0, 0, np.pi / 2])
-    x_quarter = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
-    z_quarter = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    expected = x_quarter @ z_quarter
-    angle = np.arccos((np.trace(expected) - 1) / 2)
-    skew = (expected - expected.T) / (2 * np.sin(angle)) * angle
-    np.testing.assert_allclose(got[0], [skew[2, 1], skew[0, 2], skew[1, 0]], atol=1e-9)
-
-
-def test_zlib_bytes_become_floats():
-    rows = np.random.default_rng(0).normal(size=(3, 7)).astype("<f4")
-    packed = [zlib.compress(row.tobytes()) for row in rows]
-    np.testing.assert_array_equal(apply_column(parse({"op": "decode_zlib", "width": 7}), packed), rows)
-
-
-@pytest.mark.parametrize(
-    ("packed", "message"),
-    [
-        ([zlib.compress(b"\0" * 8)], "step 0: holds 2 float32, the spec says 7"),
-        ([zlib.compress(b"\0" * 7)], "step 0: not zlib"),
-        ([b"not zlib"], "step 0: not zlib"),
-        ([3.0], "takes bytes"),
-    ],
-)
-def test_bytes_that_are_not_what_the_spec_says_are_refused(packed, message):
-    with pytest.raises(ValueError, match=message):
-        apply_column(parse({"op": "decode_zlib", "width": 7}), packed)
 
 
 def test_select_takes_columns_in_the_order_asked_for():

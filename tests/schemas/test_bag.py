@@ -48,7 +48,5 @@ def test_an_unknown_key_is_answered_with_the_nearest(tmp_path):
     said = load_spec("rosbag_arm").model_dump(mode="json", by_alias=True, exclude_defaults=True)
     said["bag"]["columns"]["action/gripper"]["max_age"] = 1
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(said))
-    with pytest.raises(
-        SpecError, match=r"bag\.columns\.action/gripper\.max_age: unknown key; did you mean max_age_s"
-    ):
+    with pytest.raises(SpecError, match=r"bag\.columns\.action/gripper\.max_age: unknown key; did you mean max_age_s"):
         load_spec_file(tmp_path / "x.yaml")

@@ -4,8 +4,15 @@ import pytest
 import yaml
 
 from schemas.slots import ACTION_NAMES, STATE_NAMES
-from schemas.spec import DATASETS_FOLDER, SpecError, load_spec, load_spec_file, parse_source, spec_names, variant_names
-from schemas.spec_parts import slot_indices
+from schemas.spec import (
+    DATASETS_FOLDER,
+    SpecError,
+    load_spec,
+    load_spec_file,
+    spec_names,
+    variant_names,
+)
+from schemas.spec_parts import parse_source, slot_indices
 
 
 @pytest.fixture
