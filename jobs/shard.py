@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         pipeline_options = checked_pipeline_options(with_local_defaults(beam_options, plan))
         manifest = claim_output(plan, out, overwrite=options.overwrite)
         if manifest is not None:
-            refuse_verdicts(manifest.audits, options.strict, str(out))
+            refuse_verdicts(manifest.audits, options.strict, str(out), is_committed=True)
             print(f"{out}: already complete, with the same input and options; nothing to do")
         else:
             manifest = run_job(plan, out, pipeline_options, options.max_bad_ratio, options.strict)

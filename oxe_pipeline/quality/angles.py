@@ -4,12 +4,14 @@ Euler angles and joint readings that wrap at ±pi or 0..2 pi are right as record
 differences mean anything: an action subtracted across a wrap is off by a turn.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from oxe_pipeline.episode import Episode
 from oxe_pipeline.quality.declared import Declared
-from oxe_pipeline.quality.finding import Finding, Verdict
-from oxe_pipeline.quality.orientation import orientations, turns
+from oxe_pipeline.quality.finding import Finding, Verdict, counted
+from oxe_pipeline.quality.orientation import ARMS, Turning
 from oxe_pipeline.quality.tally import Sums, Tally
 from schemas.slots import ACTION_GROUPS, STATE_GROUPS
 
@@ -23,7 +25,7 @@ USUAL_STEP_RAD = 0.5
 """Median of a hand's turning in one step, beyond which a jump is no exception and the rate is too low to tell."""
 
 
-def measure(episode: Episode) -> dict[tuple[str, str], Sums]:
+def measure(episode: Episode, turnings: Mapping[str, Turning]) -> dict[tuple[str, str], Sums]:
     """(audit, subject) -> sums. angle_wrap, of state_raw and action_raw: `wraps` int [2 units, D]. angle_wrap of
     joints and rotation_jump of orientations and rotation actions: `jumps` and `steps` int."""
     found: dict[tuple[str, str], Sums] = {}
@@ -31,24 +33,25 @@ def measure(episode: Episode) -> dict[tuple[str, str], Sums]:
         values = getattr(episode, vector)
         if values.shape[1]:
             found[WRAP_AUDIT, vector] = {"wraps": _wraps(values), "steps": len(values)}
-    for arm in ("arm0", "arm1"):
+    for arm in ARMS:
         joints = list(STATE_GROUPS[f"{arm}.joint_position"].indices)
         if episode.state_mask[joints].any():
             wraps = _wraps(episode.state[:, joints])[0]
             found[WRAP_AUDIT, f"{arm}.joint_position"] = {"jumps": int(wraps.sum()), "steps": len(episode)}
-        matrices = orientations(episode, arm)
-        if matrices is not None and len(episode) > 1:
-            turned = np.linalg.norm(turns(matrices), axis=1)
-            found[JUMP_AUDIT, f"{arm}.eef_rotation_6d"] = _jumps(turned)
+        if arm in turnings and len(episode) > 1:
+            found[JUMP_AUDIT, f"{arm}.eef_rotation_6d"] = _jumps(turnings[arm].turned)
         turn = list(ACTION_GROUPS[f"{arm}.eef_rotation_delta"].indices)
         if episode.action_mask[turn].all():
-            found[JUMP_AUDIT, f"{arm}.eef_rotation_delta"] = _jumps(np.linalg.norm(episode.action[:, turn], axis=1))
+            found[JUMP_AUDIT, f"{arm}.eef_rotation_delta"] = _jumps(episode.action[:, turn])
     return found
 
 
 def _wraps(values: np.ndarray) -> np.ndarray:
     """int [2, D]: jumps by nearly a turn, in radians and in degrees, of columns that stay within a turn either way."""
-    change, size = np.abs(np.diff(values, axis=0)), np.abs(values).max(axis=0)
+    change = np.abs(values[1:] - values[:-1])
+    if not (change >= (1 - NEAR_TURN) * min(TURNS.values())).any():
+        return np.zeros((len(TURNS), values.shape[1]), np.int64)
+    size = np.abs(values).max(axis=0)
     counts = []
     for turn in TURNS.values():
         wraps = (np.abs(change - turn) <= NEAR_TURN * turn).sum(axis=0)
@@ -58,11 +61,12 @@ def _wraps(values: np.ndarray) -> np.ndarray:
     return np.array(counts)
 
 
-def _jumps(turned: np.ndarray) -> Sums:
+def _jumps(rotation_vectors: np.ndarray) -> Sums:
+    squares = np.einsum("ti,ti->t", rotation_vectors, rotation_vectors)
     return {
-        "jumps": int((turned > JUMP_RAD).sum()),
-        "fast": int((turned > USUAL_STEP_RAD).sum()),
-        "steps": len(turned),
+        "jumps": int(np.count_nonzero(squares > JUMP_RAD**2)),
+        "fast": int(np.count_nonzero(squares > USUAL_STEP_RAD**2)),
+        "steps": len(squares),
     }
 
 
@@ -71,7 +75,7 @@ def judge(tally: Tally, declared: Declared) -> list[Finding]:
     found = []
     for subject, sums in tally.of(WRAP_AUDIT):
         found.append(_raw_wrap(subject, sums) if "wraps" in sums else _joint_wrap(subject, sums))
-    return found + [_jump(subject, sums) for subject, sums in tally.of(JUMP_AUDIT)]
+    return found + [_jump(subject, sums, declared) for subject, sums in tally.of(JUMP_AUDIT)]
 
 
 def _raw_wrap(vector: str, sums: Sums) -> Finding:
@@ -82,14 +86,14 @@ def _raw_wrap(vector: str, sums: Sums) -> Finding:
         return Finding(audit=WRAP_AUDIT, subject=vector, verdict="ok", evidence=evidence, numbers={"wraps": 0})
     units = [list(TURNS)[int(np.argmax(wraps[:, column]))] for column in columns]
     what = ", ".join(
-        f"column {column} {int(wraps[:, column].sum())} time(s) by a turn in {unit}"
+        f"column {column} by a whole turn in {unit} {counted(int(wraps[:, column].sum()), 'time')}"
         for column, unit in zip(columns, units, strict=True)
     )
     return Finding(
         audit=WRAP_AUDIT,
         subject=vector,
         verdict="suspect",
-        evidence=f"in {steps:,} steps jumps {what}.",
+        evidence=f"in {steps:,} steps, jumps of {what}.",
         numbers={"wraps": int(wraps.sum()), "columns": len(columns), "steps": steps},
         remedy="Train on the unified slots, whose rotations do not wrap; never subtract these columns.",
     )
@@ -100,7 +104,7 @@ def _joint_wrap(group: str, sums: Sums) -> Finding:
     verdict: Verdict = "ok"
     evidence = f"no joint jumps by a whole turn in {steps:,} steps."
     if jumps:
-        verdict, evidence = "fault", f"joints jump by a whole turn {jumps} time(s) in {steps:,} steps."
+        verdict, evidence = "fault", f"joints jump by a whole turn {counted(jumps, 'time')} in {steps:,} steps."
     return Finding(
         audit=WRAP_AUDIT,
         subject=group,
@@ -111,9 +115,12 @@ def _joint_wrap(group: str, sums: Sums) -> Finding:
     )
 
 
-def _jump(subject: str, sums: Sums) -> Finding:
+def _jump(subject: str, sums: Sums, declared: Declared) -> Finding:
     jumps, fast, steps = (int(sums[key]) for key in ("jumps", "fast", "steps"))
     numbers = {"jumps": jumps, "steps": steps}
+    if subject in ACTION_GROUPS and not declared.is_relative(subject):
+        evidence = "the spec calls this action absolute; only turns from step to step have a usual size."
+        return Finding(audit=JUMP_AUDIT, subject=subject, verdict="unknown", evidence=evidence, numbers=numbers)
     if 2 * fast > steps and steps:
         evidence = f"half of the steps turn by more than {USUAL_STEP_RAD} rad; a jump cannot be told from a motion."
         return Finding(audit=JUMP_AUDIT, subject=subject, verdict="unknown", evidence=evidence, numbers=numbers)
@@ -125,6 +132,6 @@ def _jump(subject: str, sums: Sums) -> Finding:
         subject=subject,
         verdict="fault",
         numbers=numbers,
-        evidence=f"{jumps} of {steps:,} steps turn by more than {JUMP_RAD:.2f} rad, the others hardly.",
+        evidence=f"{jumps:,} of {steps:,} steps turn by more than {JUMP_RAD:.2f} rad, half under {USUAL_STEP_RAD}.",
         remedy="Check the form and unit of the rotation in the spec; differences of angles need wrapping.",
     )

@@ -18,6 +18,7 @@ from oxe_pipeline.quality import (
     joints,
     motion,
     motion_verdicts,
+    orientation,
     ranges,
     step_flags,
     thumbnails,
@@ -29,10 +30,11 @@ from oxe_pipeline.quality.finding import Finding
 from oxe_pipeline.quality.tally import Sums, Tally
 from oxe_pipeline.quality.thumbnails import Thumbnails
 
-SAMPLED_EPISODES = 2000
-"""Some hundred thousand steps, and a few seconds of work whatever the size of the data."""
-PICTURED_EPISODES = 4 * thumbnails.MAX_EPISODES
-"""Four times the sample, so that units that know nothing of each other miss none of it."""
+LEAST_SAMPLED, LEAST_SHARE = 128, 0.02
+"""Episodes in which conventions are looked for: so many of a small data set (some thousand steps, where the audits ask
+for a hundred or two), and this share of a large one. Either way it is little beside the conversion."""
+PICTURED_EPISODES = 1.5 * thumbnails.MAX_EPISODES
+"""More than the sample, since a hash chooses only about so many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,24 +54,27 @@ class Measured:
 def measure(episode: Episode, declared_episodes: int = 1) -> Measured:
     """What audits keep of one episode of a data set of so many, and its quality flags (see flags.py). Deterministic.
 
-    Conventions are looked for in all episodes, or in about SAMPLED_EPISODES and, in images, in about PICTURED_EPISODES,
-    chosen by a hash: what a lab got wrong, it got wrong throughout, and the rest would only cost time.
+    Conventions are looked for in all episodes, or in about as many as LEAST_SAMPLED and LEAST_SHARE say and, in images,
+    PICTURED_EPISODES, chosen by a hash: what a lab got wrong, it got wrong throughout, and the rest would only cost
+    time.
     """
-    rank = thumbnails.rank(episode.episode_id)
-    frames, idle = camera_frames.measure(episode), idle_steps.measure(episode)
+    rank, moving = thumbnails.rank(episode.episode_id), idle_steps.moving_steps(episode)
+    frames, idle = camera_frames.measure(episode, moving), idle_steps.measure(moving)
     by_subject: dict[str, dict[str, Sums]] = {
         ranges.UNITS: ranges.measure(episode),
         camera_frames.AUDIT: frames,
         idle_steps.AUDIT: idle,
         step_flags.AUDIT: step_flags.measure(episode),
     }
-    conventions = rank * declared_episodes < SAMPLED_EPISODES
-    if conventions:
-        by_subject |= {motion.AUDIT: motion.measure(episode), joints.AUDIT: joints.measure(episode)}
-    sums = {(audit, subject): found for audit, subjects in by_subject.items() for subject, found in subjects.items()}
+    sums: dict[tuple[str, str], Sums] = {}
+    if rank < max(LEAST_SAMPLED / max(declared_episodes, 1), LEAST_SHARE):
+        turnings = orientation.turnings(episode)
+        by_subject |= {motion.AUDIT: motion.measure(episode, turnings), joints.AUDIT: joints.measure(episode)}
+        sums = {**gripper.measure(episode), **angles.measure(episode, turnings)}
+    sums |= {(audit, subject): found for audit, subjects in by_subject.items() for subject, found in subjects.items()}
     flags = {*episode.quality_flags, *camera_frames.flags(frames), *idle_steps.flags(idle), *motion.flags(episode)}
     return Measured(
-        sums={**sums, **gripper.measure(episode), **angles.measure(episode)} if conventions else sums,
+        sums=sums,
         flags=tuple(sorted(flags)),
         content=content_hash(episode),
         is_pictured=rank * declared_episodes < PICTURED_EPISODES,

@@ -12,8 +12,7 @@ import numpy as np
 
 from oxe_pipeline.episode import Episode
 from oxe_pipeline.quality.declared import Declared
-from oxe_pipeline.quality.finding import Finding, share_verdict
-from oxe_pipeline.quality.idle_steps import moving_steps
+from oxe_pipeline.quality.finding import Finding, counted, share_verdict
 from oxe_pipeline.quality.image_headers import image_size
 from oxe_pipeline.quality.tally import Sums, Tally
 from oxe_pipeline.quality.thumbnails import small_image
@@ -33,27 +32,28 @@ MOST_REPEATED = 0.1
 FLAGS = {BLACK: "black_camera", FROZEN: "frozen_camera"}
 
 
-def measure(episode: Episode) -> dict[str, Sums]:
+def measure(episode: Episode, moving: np.ndarray | None) -> dict[str, Sums]:
     """Camera -> counts: `episodes`, `steps`, `black` frames, `black_episodes` (all frames), `frozen_episodes` (all
     frames equal though the robot moves half of the time), `moving` steps and `repeated` of them. Two cameras "a+b" ->
-    `steps`, `same` frames."""
+    `steps`, `same` frames. `moving`: idle_steps.moving_steps of the episode."""
     found: dict[str, Sums] = {}
-    moving = moving_steps(episode)
     for camera, frames in episode.images.items():
         repeated = np.array([later == earlier for earlier, later in pairwise(frames)], bool)
         black = _black(frames)
         moved = moving[:-1] if moving is not None else np.ones(len(repeated), bool)
+        if black == len(frames):  # one alarm is enough
+            moved = np.zeros_like(moved)
         frozen = len(frames) >= MIN_FRAMES and repeated.all() and 2 * moved.sum() >= len(moved)
         found[camera] = {
             "episodes": 1,
             "steps": len(frames),
             "black": black,
             "black_episodes": int(black == len(frames)),
-            "frozen_episodes": int(bool(frozen and black < len(frames))),
+            "frozen_episodes": int(bool(frozen and moved.any())),
             "moving": int(moved.sum()),
             "repeated": int((repeated & moved).sum()),
         }
-    cameras = list(episode.images)
+    cameras = [camera for camera, counts in found.items() if not counts["black_episodes"]]
     for number, camera in enumerate(cameras):
         for other in cameras[number + 1 :]:
             same = sum(a == b for a, b in zip(episode.images[camera], episode.images[other], strict=True))
@@ -107,28 +107,35 @@ def _camera(camera: str, counts: dict[str, int]) -> list[Finding]:
     episodes, black, frozen = counts["episodes"], counts["black_episodes"], counts["frozen_episodes"]
     repeated, moving = counts["repeated"], counts["moving"]
     share = repeated / max(moving, 1)
+    seen = f"{counts['black']:,} of {counts['steps']:,} frames are black" if counts["black"] else "no frame is black"
+    remedy = "Look at the episodes with black frames: the camera dropped out." if counts["black"] else ""
+    if black:
+        seen = f"{seen}; {counted(black, 'episode')} of {episodes:,} from end to end"
+        remedy = "Say `missing: black` for the camera in the spec, or leave out episodes with flag black_camera."
+    stuck = f"in {frozen:,} of {episodes:,} episodes" if frozen else f"in none of {counted(episodes, 'episode')}"
+    again = f"{repeated:,} of {moving:,} ({share:.1%})" if repeated else f"none of {moving:,}"
     return [
         Finding(
             audit=BLACK,
             subject=camera,
             verdict=share_verdict(counts["black"], counts["steps"]),
-            evidence=f"{counts['black']:,} of {counts['steps']:,} frames are black, in {black} episodes all of them.",
+            evidence=f"{seen}.",
             numbers={"black_frames": counts["black"], "frames": counts["steps"], "black_episodes": black},
-            remedy="Say `missing: black` for the camera in the spec, or drop flag black_camera." if black else "",
+            remedy=remedy,
         ),
         Finding(
             audit=FROZEN,
             subject=camera,
             verdict=share_verdict(frozen, episodes),
-            evidence=f"in {frozen} of {episodes} episodes the camera shows one frame while the robot moves.",
+            evidence=f"{stuck} the camera shows the same frame from end to end while the robot moves.",
             numbers={"frozen_episodes": frozen, "episodes": episodes},
-            remedy="Drop episodes with flag frozen_camera by an overlay." if frozen else "",
+            remedy="Leave out episodes with flag frozen_camera by an overlay." if frozen else "",
         ),
         Finding(
             audit=REPEATED,
             subject=camera,
             verdict="suspect" if share > MOST_REPEATED else "ok",
-            evidence=f"{repeated:,} of {moving:,} moving steps repeat the frame before ({share:.1%}).",
+            evidence=f"of the steps in which the robot moves, {again} show the same frame as the step before.",
             numbers={"repeated": repeated, "moving": moving},
             remedy="The camera is slower than the control rate, or frames were lost." if share > MOST_REPEATED else "",
         ),
@@ -142,7 +149,7 @@ def _same(cameras: str, counts: dict[str, int]) -> Finding:
         audit=SAME,
         subject=cameras,
         verdict=verdict,
-        evidence=f"{same:,} of {steps:,} frames are the same bytes in both cameras.",
+        evidence=f"{f'{same:,} of {steps:,} frames' if same else 'no frames'} are the same bytes in both cameras.",
         numbers={"same": same, "steps": steps},
         remedy="Check the camera keys in the spec: one stream stands for two." if same else "",
     )

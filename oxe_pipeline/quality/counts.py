@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import xxhash
 
 from oxe_pipeline.episode import Episode
-from oxe_pipeline.quality.finding import Finding, Verdict, share_verdict
+from oxe_pipeline.quality.finding import Finding, Verdict, counted, share_verdict
 
 NOT_FINITE, DUPLICATES, DECLARED, EXPECTED = (
     "not_finite",
@@ -46,7 +46,10 @@ class Source:
 
 def content_hash(episode: Episode) -> str:
     """16 hexadecimal digits over states and actions, raw and unified: equal for one recording whose images were encoded
-    anew, which has another episode_id. "" for an episode without any."""
+    anew, which has another episode_id. "" for an episode in which nothing changes, and for one without states: short
+    rows of commands may be given twice."""
+    if not (episode.state_mask.any() or episode.state_raw.shape[1]):
+        return ""
     digest = xxhash.xxh3_64()
     for vector in (episode.action, episode.state, episode.action_raw, episode.state_raw):
         digest.update(vector.tobytes())
@@ -70,7 +73,7 @@ def duplicates(contents: Sequence[tuple[str, str]]) -> list[int]:
 def judge_duplicates(found: int, episodes: int, first: str) -> Finding:
     """`first`: the id of the first episode that is there twice."""
     verdict = share_verdict(found, episodes)
-    evidence = f"{found} of {episodes:,} episodes have the id, or the states and actions, of one before them"
+    evidence = f"{found or 'none'} of {episodes:,} episodes have the id, or the states and actions, of one before them"
     return Finding(
         audit=DUPLICATES,
         subject=SUBJECT,
@@ -84,12 +87,12 @@ def judge_duplicates(found: int, episodes: int, first: str) -> Finding:
 def judge_not_finite(reasons: Sequence[str], episodes: int) -> Finding:
     """`reasons`: why episodes were set aside, one each."""
     found = [reason for reason in reasons if _NOT_A_NUMBER.search(reason)]
-    shown = f", first: {found[0]}" if found else ""
+    shown = f"; the first because {found[0]}" if found else ""
     return Finding(
         audit=NOT_FINITE,
         subject=SUBJECT,
         verdict=share_verdict(len(found), episodes),
-        evidence=f"{len(found)} of {episodes:,} episodes were set aside for NaN or infinity{shown}.",
+        evidence=f"{len(found) or 'none'} of {episodes:,} episodes were set aside for NaN or infinity{shown}.",
         numbers={"set_aside": len(found), "episodes": episodes},
         remedy="Find out what the source means by it; these episodes are not in the stream." if found else "",
     )
@@ -103,20 +106,21 @@ def judge_counts(source: Source, fields: Counter[str]) -> list[Finding]:
 def _declared(source: Source, lost: int) -> Finding:
     found = source.found - source.set_aside_by_builder
     numbers = {"declared": source.declared, "found": found, "lost": lost, "missing_files": source.missing_files}
-    counted = f"dataset_info.json declares {source.declared:,} episodes for the files that are here; {found:,} found"
+    told = f"the files here hold {found:,} of the {source.declared:,} episodes that dataset_info.json declares for them"
     verdict: Verdict = "ok"
     remedy = ""
     if lost:
-        verdict, counted = "fault", f"{counted}, {lost} of them not readable"
+        verdict, told = "fault", f"{told}, {lost} of them not readable"
         remedy = "Copy the damaged files again; the quarantine list names them."
     elif found > source.declared:
         verdict, remedy = "suspect", "The files are not those that dataset_info.json was written for."
+        told = f"the files here hold {counted(found, 'episode')}, more than the {source.declared:,} declared for them"
     if source.missing_files:
         verdict = verdict if verdict == "fault" else "suspect"
-        counted = f"{counted}; {source.missing_files} declared file(s) are absent"
+        told = f"{told}; absent: {counted(source.missing_files, 'file')} that it names"
         remedy = remedy or "Copy the absent files too, or take the stream for a part of the data set."
     return Finding(
-        audit=DECLARED, subject=SUBJECT, verdict=verdict, evidence=f"{counted}.", numbers=numbers, remedy=remedy
+        audit=DECLARED, subject=SUBJECT, verdict=verdict, evidence=f"{told}.", numbers=numbers, remedy=remedy
     )
 
 
@@ -137,5 +141,5 @@ def _expected(source: Source) -> Finding:
         verdict="suspect",
         numbers=numbers,
         evidence=f"{evidence}{f' ({source.found / total:.2%}): a partial copy' if partial else ', which are more'}.",
-        remedy="Nothing, if a part is meant; else copy the rest." if partial else "Correct expected_episodes.",
+        remedy="Nothing to do if a part is meant; else copy the rest." if partial else "Correct expected_episodes.",
     )

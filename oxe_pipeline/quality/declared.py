@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from schemas.dataset_spec import DatasetSpec
 from schemas.slots import ACTION_GROUPS, STATE_GROUPS
-from schemas.spec import Channel, DatasetSpec, slot_indices
+from schemas.spec_parts import Channel, slot_indices
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +48,23 @@ class Declared:
         """Whether the spec replaces the action of this group's arm by the motion achieved (`action_from_state`)."""
         return self._has_op(group, "action_from_state")
 
+    def late_observations_remedy(self, steps: int) -> str:
+        """What to change in the spec where the data show observations that many rows late, or actions early."""
+        if any(op.op == "shift_actions" for op in self._episode_ops()):
+            return "Take shift_actions out of the spec's episode_ops: these actions are not early."
+        return f"Add {{op: shift_observations, steps: {steps}}} to the spec."
+
+    def early_actions_remedy(self) -> str:
+        """What to look at where the data show motion long after its action."""
+        if any(op.op == "shift_observations" for op in self._episode_ops()):
+            return (
+                "Take shift_observations out of the spec's episode_ops, or check whether actions stand rows too early."
+            )
+        return "Check whether actions stand some rows too early."
+
+    def _episode_ops(self) -> list:
+        return self.spec.episode_ops if self.spec else []
+
     def _has_op(self, group: str, *names: str) -> bool:
         arm = group.partition(".")[0]
-        operations = self.spec.episode_ops if self.spec else []
-        return any(op.op in names and getattr(op, "arm", arm) == arm for op in operations)
+        return any(op.op in names and getattr(op, "arm", arm) == arm for op in self._episode_ops())

@@ -54,6 +54,11 @@ def rounded(value: float | int | str) -> float | int | str:
     return plain if isinstance(plain, int) else float(f"{plain:.{SIGNIFICANT_DIGITS}g}")
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 step", "2,000 steps"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def share_verdict(found: int, of: int) -> Verdict:
     """ "ok" for none, "fault" for more than FAULT_SHARE, "suspect" between."""
     if not found:

@@ -95,10 +95,11 @@ def _polarity(gripper: str, sums: Sums) -> Finding:
         f"and did not move after {stayed}."
     )
     related = f"command and state {TRAVEL_S} s later correlate by {correlation:+.2f} ({steps:,} steps)."
+    varies = sums["moments"][1:3].min() > MOVED**2 * steps
     verdict: Verdict
     if moved >= MIN_ANSWERS:
         verdict = "ok" if agree >= AGREE * moved else "fault" if oppose >= AGREE * moved else "suspect"
-    elif steps >= MIN_STEPS and abs(correlation) >= MIN_CORRELATION:
+    elif steps >= MIN_STEPS and varies and abs(correlation) >= MIN_CORRELATION:
         verdict, told = ("ok" if correlation > 0 else "fault"), related
     else:
         return Finding(

@@ -47,9 +47,10 @@ def _limits() -> np.ndarray:
 _STILL = _limits()
 
 
-def measure(episode: Episode) -> dict[str, Sums]:
-    """ "episodes" -> counts: `steps`, `idle` steps, `idle_episodes`, `episodes`; nothing where it cannot be told."""
-    moving = moving_steps(episode)
+def measure(moving: np.ndarray | None) -> dict[str, Sums]:
+    """ "episodes" -> counts: `steps`, `idle` steps, `idle_episodes`, `episodes`; nothing where it cannot be told.
+
+    `moving`: moving_steps of the episode."""
     if moving is None:
         return {}
     idle = int((~moving).sum())

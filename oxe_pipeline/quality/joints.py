@@ -8,7 +8,7 @@ import numpy as np
 
 from oxe_pipeline.episode import Episode
 from oxe_pipeline.quality.declared import Declared
-from oxe_pipeline.quality.finding import Finding, Verdict
+from oxe_pipeline.quality.finding import Finding, Verdict, counted
 from oxe_pipeline.quality.motion import LAGS, MIN_STEPS
 from oxe_pipeline.quality.motion_verdicts import MAX_DELAY_S, MIN_PAIRS, UNEXPLAINED_RATIO
 from oxe_pipeline.quality.tally import Sums, Tally
@@ -68,7 +68,8 @@ def judge(tally: Tally, declared: Declared) -> list[Finding]:
         if channel is not None and not declared.is_target(group):
             reason = f"the action is a {channel.kind}, no target."
         elif int(sums["steps"]) < MIN_PAIRS or not moving.any():
-            reason = f"{int(moving.sum())} joint(s) move in {int(sums['steps'])} steps; {MIN_PAIRS} are needed to tell."
+            reason = f"{counted(int(moving.sum()), 'moving joint')} in {counted(int(sums['steps']), 'step')}; "
+            reason += f"at least one and {MIN_PAIRS} steps are needed to tell."
         if reason:
             found.append(Finding(audit=AUDIT, subject=group, verdict="unknown", evidence=reason))
             continue
@@ -136,13 +137,14 @@ def _lag(group: str, sums: Sums, moving: np.ndarray, declared: Declared) -> Find
     verdict: Verdict = "ok"
     if lag < 0 and left <= ACAUSAL_RATIO:
         verdict = "fault"
-        what = "the present state itself" if lag == -1 else f"the state {-lag - 1} step(s) before"
-        evidence = f"the target is {what}: its error is {left:.2g} of that to the next state."
-        remedy = f"Add {{op: shift_observations, steps: {-lag}}} to the spec."
+        what = "the present state itself" if lag == -1 else f"the state {counted(-lag - 1, 'step')} before"
+        evidence = f"the target is {what}: it is {left:.2g} times as far from it as from the next state (mean square)."
+        remedy = declared.late_observations_remedy(-lag)
     elif lag > 0 and left <= UNEXPLAINED_RATIO and late_s > MAX_DELAY_S + 1e-9:
         verdict = "suspect"
-        evidence = f"the joints reach their target {lag} step(s) late ({late_s:.2g} s), longer than a controller takes."
-        remedy = "Check whether actions stand some rows too early."
+        evidence = f"the joints reach their target {counted(lag, 'step')} late ({late_s:.2g} s), "
+        evidence += "longer than a controller takes."
+        remedy = declared.early_actions_remedy()
     else:
         evidence = f"targets are reached in the next step, or {lag} later at best (error {left:.2g} of that at lag 0)."
         remedy = ""

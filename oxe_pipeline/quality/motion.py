@@ -7,12 +7,13 @@ hardly follows its commands, or hardly moves, cannot be judged.
 """
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from oxe_pipeline.episode import Episode
-from oxe_pipeline.quality.orientation import orientations, turns
+from oxe_pipeline.quality.orientation import ARMS, Turning
 from oxe_pipeline.quality.tally import Sums
 from schemas.slots import ACTION_GROUPS, STATE_GROUPS
 
@@ -39,23 +40,23 @@ _ORDER = np.array([order for order, _ in _PERMUTATIONS])
 _SIGN = np.array([signs for _, signs in _PERMUTATIONS])
 
 
-def measure(episode: Episode) -> dict[str, Sums]:
+def measure(episode: Episode, turnings: Mapping[str, Turning]) -> dict[str, Sums]:
     """Slot group -> sums over the episode's pairs of action a and displacement m: `cross` float64 [frames, lags, 3, 3]
     of a·mᵀ, `action` and `motion` float64 [frames, lags, 3] of squares, `pairs` int [lags]."""
     found: dict[str, Sums] = {}
     if len(episode) < MIN_STEPS:
         return found
-    for arm in ("arm0", "arm1"):
-        matrices = orientations(episode, arm)
+    for arm in ARMS:
+        turning = turnings.get(arm)
         motions = {"eef_position_delta": _displacement(episode, arm)}
-        if matrices is not None:
-            motions["eef_rotation_delta"] = turns(matrices)
+        if turning is not None:
+            motions["eef_rotation_delta"] = turning.turned
         for name, motion in motions.items():
             columns = list(ACTION_GROUPS[f"{arm}.{name}"].indices)
             if motion is None or episode.action_mask[columns].sum() < 2:
                 continue
             action = episode.action[:, columns].astype(np.float64)
-            found[f"{arm}.{name}"] = _sums(action, motion, None if matrices is None else matrices[:-1])
+            found[f"{arm}.{name}"] = _sums(action, motion, None if turning is None else turning.matrices[:-1])
     return found
 
 
@@ -93,13 +94,14 @@ def _usual(values: np.ndarray) -> np.ndarray:
 def flags(episode: Episode) -> set[str]:
     """{"outlier"} for an episode in which the hand is told to move, or moves, in one step SPIKE times further than in
     its median step and faster than HAND_M_PER_S."""
-    for arm in ("arm0", "arm1"):
-        columns = list(ACTION_GROUPS[f"{arm}.eef_position_delta"].indices)
-        motions = [episode.action[:, columns], _displacement(episode, arm)]
-        for motion in motions:
+    limit_m2 = (HAND_M_PER_S / episode.control_hz) ** 2
+    for arm in ARMS:
+        told = list(ACTION_GROUPS[f"{arm}.eef_position_delta"].indices)
+        motions = [episode.action[:, told]] if episode.action_mask[told].any() else []
+        for motion in (*motions, _displacement(episode, arm)):
             if motion is None or not len(motion):
                 continue
-            far = np.linalg.norm(motion, axis=1) * episode.control_hz > HAND_M_PER_S
+            far = np.einsum("ti,ti->t", motion, motion) > limit_m2
             if far.any() and (far & ~_usual(motion)).any():
                 return {FLAG}
     return set()

@@ -6,7 +6,7 @@ One verdict each, since each has its own remedy. Where the match is too weak to 
 from dataclasses import replace
 
 from oxe_pipeline.quality.declared import Declared
-from oxe_pipeline.quality.finding import Finding, Numbers, Verdict
+from oxe_pipeline.quality.finding import Finding, Numbers, Verdict, counted
 from oxe_pipeline.quality.motion import AUDIT, LAGS, Match, best_match
 from oxe_pipeline.quality.tally import Tally
 from schemas.slots import ACTION_GROUPS
@@ -111,7 +111,7 @@ def _lag(group: str, match: Match, declared: Declared) -> Finding:
     if match.lag == 0 or left > UNEXPLAINED_RATIO * left_at_0:
         evidence = f"each action leads to the next state: match {match.score_at_lag_0:.2f} at lag 0."
         return Finding(audit="motion_lag", subject=group, verdict="ok", evidence=evidence, numbers=numbers)
-    when = f"motion matches its action best {abs(match.lag)} step(s)"
+    when = f"motion matches its action best {counted(abs(match.lag), 'step')}"
     against = f"match {match.score:.2f}, at lag 0 {match.score_at_lag_0:.2f}"
     if match.lag < 0:
         return Finding(
@@ -120,7 +120,7 @@ def _lag(group: str, match: Match, declared: Declared) -> Finding:
             verdict="fault",
             numbers=numbers,
             evidence=f"{when} before the action is given ({against}): observations are late, or actions early.",
-            remedy=f"Add {{op: shift_observations, steps: {-match.lag}}} to the spec.",
+            remedy=declared.late_observations_remedy(-match.lag),
         )
     moved = match.score >= EXACT_MATCH
     cause = "too exact for a controller's delay" if moved else "the time the robot takes to answer"
@@ -131,7 +131,7 @@ def _lag(group: str, match: Match, declared: Declared) -> Finding:
         verdict=verdict,
         numbers=numbers,
         evidence=f"{when} later ({delay_s:.2g} s; {against}): {cause}.",
-        remedy="Check whether actions stand one row too early." if verdict == "suspect" else "",
+        remedy=declared.early_actions_remedy() if verdict == "suspect" else "",
     )
 
 
@@ -141,9 +141,10 @@ def _scale(group: str, match: Match, declared: Declared) -> Finding:
     gain = match.gain * (declared.control_hz if is_velocity else 1.0)
     unit = ACTION_GROUPS[group].unit
     numbers = {"gain": gain, "match": match.score}
-    covers = f"the hand covers {gain:.3g} of the distance an action names (match {match.score:.2f})"
+    does = "turns" if "rotation" in group else "moves"
+    covers = f"the hand {does} {gain:.3g} times as far as an action says (match {match.score:.2f})"
     if not declared.unit_is_stated("action", group):
-        evidence = f"an action of 1 moves the hand by {gain:.3g} {unit}; no source states the unit."
+        evidence = f"an action of 1 {does} the hand by {gain:.3g} {unit}; no source states the unit."
         return Finding(audit="motion_scale", subject=group, verdict="unknown", evidence=evidence, numbers=numbers)
     if LEAST_USUAL_GAIN <= gain <= MOST_USUAL_GAIN:
         return Finding(audit="motion_scale", subject=group, verdict="ok", evidence=f"{covers}.", numbers=numbers)

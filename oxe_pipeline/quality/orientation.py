@@ -4,10 +4,30 @@ Audits compute them for thousands of short episodes, where one call into scipy c
 away: exactness of turns near half a turn, which no hand makes in a step.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from oxe_pipeline.episode import Episode
 from schemas.slots import STATE_GROUPS
+
+ARMS = ("arm0", "arm1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Turning:
+    """How one hand stands and turns; several audits ask for it."""
+
+    matrices: np.ndarray
+    """float64 [T, 3, 3], see orientations."""
+    turned: np.ndarray
+    """float64 [T-1, 3] in rad, see turns."""
+
+
+def turnings(episode: Episode) -> dict[str, Turning]:
+    """Arm to its Turning, of the arms whose orientation the state holds."""
+    found = {arm: matrices for arm in ARMS if (matrices := orientations(episode, arm)) is not None}
+    return {arm: Turning(matrices=matrices, turned=turns(matrices)) for arm, matrices in found.items()}
 
 
 def orientations(episode: Episode, arm: str) -> np.ndarray | None:

@@ -7,12 +7,13 @@ theirs look like is only reported.
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
 from oxe_pipeline.episode import Episode
 from oxe_pipeline.quality.declared import Declared
-from oxe_pipeline.quality.finding import Finding, Verdict
+from oxe_pipeline.quality.finding import Finding, Verdict, counted
 from oxe_pipeline.quality.motion import HAND_M_PER_S
 from oxe_pipeline.quality.tally import Sums, Tally
 from schemas.slots import ACTION_GROUPS, STATE_GROUPS, SlotGroup
@@ -21,6 +22,8 @@ UNITS, CONSTANT, OUTLIERS = "units", "constant_slots", "outliers"
 RAW = ("action_raw", "state_raw")
 REACH_M = 2.5
 """Arms of OXE reach 0.7 to 1.3 m, from a base that is seldom further than that from the origin of its frame."""
+ROOM_M = 20.0
+"""As far a robot may drive a hand in the world's frame."""
 LEAST_RANGE_M = 0.005
 """A hand whose positions differ by less (q01 to q99) over a whole data set is recorded in a larger unit than metres."""
 HAND_RAD_PER_S = 30.0
@@ -30,6 +33,8 @@ TURN_RAD = 7.0
 OUTLIER_RANGES = 10.0
 """Distance of the minimum or maximum from q01..q99, in widths of that range. In the published statistics of 38 OXE data
 sets 11 of 223 slots are beyond it, in 5 data sets, among them fractal's 22 m steps and bridge's unwrapped angles."""
+MAX_NAMED = 8
+"""Constant slots that a sentence names."""
 MIN_COUNT = 500
 """Values of a slot below which q99 is not far from the maximum anyway."""
 
@@ -64,42 +69,57 @@ def _units(vector: str, group: SlotGroup, numbers: Mapping[str, Mapping], declar
     kind = group.name.partition(".")[2]
     largest = max(max(abs(slot["q01"]), abs(slot["q99"])) for slot in numbers.values())
     widest = max(slot["q99"] - slot["q01"] for slot in numbers.values())
-    channel = declared.channel("action" if vector == "action" else "state", group.name)
+    what: Literal["action", "state"] = "action" if vector == "action" else "state"
+    channel = declared.channel(what, group.name)
+    if vector == "action" and kind.startswith("eef") and not declared.is_relative(group.name):
+        evidence = "the spec calls this action absolute; only displacements have a usual size."
+        return Finding(audit=UNITS, subject=group.name, verdict="unknown", evidence=evidence)
     per_s = 1.0 if channel is not None and channel.kind == "velocity" else declared.control_hz
-    wrong = ""
-    if kind == "eef_position":
-        shown = f"positions reach {largest:.3g} m and range over {widest:.3g} m"
-        if largest > REACH_M:
-            wrong = f"no arm reaches beyond {REACH_M} m: {length_guess(largest)}"
-        elif 0 < widest < LEAST_RANGE_M:
-            wrong = f"a hand moves further than {LEAST_RANGE_M} m: perhaps a larger unit than metres"
-    elif kind == "eef_position_delta":
-        shown = f"steps of up to {largest:.3g} m are {largest * per_s:.3g} m/s"
-        if largest * per_s > HAND_M_PER_S:
-            wrong = f"no hand moves faster than {HAND_M_PER_S} m/s: {length_guess(largest)}, or normalised"
-    elif kind == "eef_rotation_delta":
-        shown = f"steps of up to {largest:.3g} rad are {largest * per_s:.3g} rad/s"
-        if largest * per_s > HAND_RAD_PER_S:
-            wrong = f"no wrist turns faster than {HAND_RAD_PER_S} rad/s: perhaps degrees, or normalised"
-    elif kind == "joint_position":
-        shown = f"joint angles reach {largest:.3g} rad"
-        if largest > TURN_RAD:
-            wrong = f"joints turn by {TURN_RAD} rad at most: {angle_guess(largest)}"
-    else:
+    shown, wrong = _size(kind, largest, widest, per_s)
+    if not shown:
         return None
+    in_world = kind == "eef_position" and channel is not None and channel.frame == "world"
+    may_drive = in_world and REACH_M < largest <= ROOM_M
+    if may_drive:
+        wrong = f"{wrong}, unless the robot drives about in the world's frame"
     subject = f"{vector} {group.name}" if kind == "joint_position" else group.name
     values = {"largest": largest, "widest_range": widest}
-    if not declared.unit_is_stated("action" if vector == "action" else "state", group.name):
+    if not declared.unit_is_stated(what, group.name):
         evidence = f"{shown} if they are in {group.unit}; no source states the unit."
         return Finding(audit=UNITS, subject=subject, verdict="unknown", evidence=evidence, numbers=values)
     return Finding(
         audit=UNITS,
         subject=subject,
-        verdict="fault" if wrong else "ok",
+        verdict="suspect" if may_drive else "fault" if wrong else "ok",
         numbers=values,
-        evidence=f"{shown} (q01 to q99){'; ' if wrong else '.'}{wrong}{'.' if wrong else ''}",
+        evidence=f"{shown} (q01 to q99); {wrong}." if wrong else f"{shown} (q01 to q99).",
         remedy=f"Scale it in the spec to {group.unit}." if wrong else "",
     )
+
+
+def _size(kind: str, largest: float, widest: float, per_s: float) -> tuple[str, str]:
+    """(how large the values are, what is wrong with that or ""); "" for a kind without a length or an angle. `per_s`:
+    by what a step's value becomes one of a second."""
+    wrong = ""
+    if kind == "eef_position":
+        if largest > REACH_M:
+            wrong = f"no arm reaches beyond {REACH_M} m: {length_guess(largest)}"
+        elif 0 < widest < LEAST_RANGE_M:
+            wrong = f"a hand moves further than {LEAST_RANGE_M} m: perhaps a larger unit than metres"
+        return f"positions reach {largest:.3g} m and range over {widest:.3g} m", wrong
+    if kind == "eef_position_delta":
+        if largest * per_s > HAND_M_PER_S:
+            wrong = f"no hand moves faster than {HAND_M_PER_S} m/s: {length_guess(largest)}, or normalised"
+        return f"steps of up to {largest:.3g} m are {largest * per_s:.3g} m/s", wrong
+    if kind == "eef_rotation_delta":
+        if largest * per_s > HAND_RAD_PER_S:
+            wrong = f"no wrist turns faster than {HAND_RAD_PER_S} rad/s: perhaps degrees, or normalised"
+        return f"steps of up to {largest:.3g} rad are {largest * per_s:.3g} rad/s", wrong
+    if kind == "joint_position":
+        if largest > TURN_RAD:
+            wrong = f"joints turn by {TURN_RAD} rad at most: {angle_guess(largest)}"
+        return f"joint angles reach {largest:.3g} rad", wrong
+    return "", ""
 
 
 def length_guess(largest: float) -> str:
@@ -155,7 +175,9 @@ def constant_slots(vector: str, measured: Mapping[str, Mapping]) -> Finding:
     if not constant:
         evidence = f"all {len(measured)} slots change."
         return Finding(audit=CONSTANT, subject=vector, verdict="ok", evidence=evidence, numbers={"constant": 0})
-    shown = ", ".join(f"{name} = {measured[name]['min'] + 0.0:.3g}" for name in (filled or constant)[:8])
+    named = [*filled, *(name for name in constant if name not in filled)]
+    shown = ", ".join(f"{name} = {measured[name]['min'] + 0.0:.3g}" for name in named[:MAX_NAMED])
+    shown += f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
     verdict: Verdict = "suspect" if filled else "ok"
     return Finding(
         audit=CONSTANT,
@@ -163,7 +185,9 @@ def constant_slots(vector: str, measured: Mapping[str, Mapping]) -> Finding:
         verdict=verdict,
         evidence=f"{len(constant)} of {len(measured)} slots never change: {shown}.",
         numbers={"constant": len(constant), "filled": len(filled)},
-        remedy="Leave these slots out of the spec: what a robot lacks is masked." if filled else "",
+        remedy="If the robot lacks what they stand for, leave them out of the spec, so that they are masked."
+        if filled
+        else "",
     )
 
 
@@ -186,7 +210,7 @@ def outliers(vector: str, measured: Mapping[str, Mapping]) -> Finding:
     if not beyond:
         evidence = f"no slot of {len(measured)} reaches further than {OUTLIER_RANGES:g} ranges beyond q01 to q99."
         if all(slot["count"] < MIN_COUNT for slot in measured.values()):
-            evidence = f"fewer than {MIN_COUNT} values a slot; too few for quantiles."
+            evidence = f"fewer than {MIN_COUNT} values in each slot; too few for quantiles."
             return Finding(audit=OUTLIERS, subject=vector, verdict="unknown", evidence=evidence)
         return Finding(audit=OUTLIERS, subject=vector, verdict="ok", evidence=evidence, numbers={"slots": 0})
     worst = sorted(beyond, key=lambda name: -beyond[name])
@@ -199,7 +223,7 @@ def outliers(vector: str, measured: Mapping[str, Mapping]) -> Finding:
         audit=OUTLIERS,
         subject=vector,
         verdict="suspect",
-        evidence=f"{len(beyond)} slot(s) far outside their quantiles: {shown}.",
+        evidence=f"{counted(len(beyond), 'slot')} far outside their quantiles: {shown}.",
         numbers={"slots": len(beyond), "ranges": beyond[worst[0]]},
-        remedy="Normalise by quantiles, never by minimum and maximum, and drop flag outlier by an overlay.",
+        remedy="Normalise by quantiles, never by minimum and maximum, and leave out episodes with flag outlier.",
     )

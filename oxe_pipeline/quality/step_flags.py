@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from oxe_pipeline.episode import Episode
-from oxe_pipeline.quality.finding import Finding, share_verdict
+from oxe_pipeline.quality.finding import Finding, Verdict, share_verdict
 from oxe_pipeline.quality.tally import Sums, Tally
 
 AUDIT = "step_flags"
@@ -43,29 +43,36 @@ def measure(episode: Episode) -> dict[str, Sums]:
 
 def judge(tally: Tally, present: Collection[str]) -> list[Finding]:
     """One finding; unknown where the source has none of the flags (`present`: its step keys)."""
-    for subject, sums in tally.of(AUDIT):
-        asked = [name for name in NAMES if name in present]
-        if not asked:
-            evidence = "the source's steps carry no is_first, is_last or is_terminal."
-            return [Finding(audit=AUDIT, subject=subject, verdict="unknown", evidence=evidence)]
-        episodes = int(sums["episodes"])
-        wrong = {name: int(sums[FLAGS[name]]) for name in asked}
-        cut = int(sums[CUT])
-        shown = ", ".join(f"{name} in {count}" for name, count in wrong.items())
-        verdict = share_verdict(max(wrong.values()), episodes)
-        if cut:
-            shown = f"{shown}; {cut} have no is_last at all"
-            verdict = "suspect" if verdict == "ok" else verdict
-        return [
-            Finding(
-                audit=AUDIT,
-                subject=subject,
-                verdict=verdict,
-                numbers={"episodes": episodes, "cut": cut, **wrong},
-                evidence=f"misplaced step flags in {episodes:,} episodes: {shown}.",
-                remedy="Episodes may be cut short or joined wrongly; look at their first and last steps."
-                if verdict != "ok"
-                else "",
-            )
-        ]
-    return []
+    asked = [name for name in NAMES if name in present]
+    evidence = "the source's steps carry no is_first, is_last or is_terminal."
+    return [
+        _finding(subject, sums, asked)
+        if asked
+        else Finding(audit=AUDIT, subject=subject, verdict="unknown", evidence=evidence)
+        for subject, sums in tally.of(AUDIT)
+    ]
+
+
+def _finding(subject: str, sums: Sums, asked: list[str]) -> Finding:
+    episodes, cut = int(sums["episodes"]), int(sums[CUT])
+    wrong = {name: int(sums[FLAGS[name]]) for name in asked}
+    verdict: Verdict = share_verdict(max(wrong.values()), episodes)
+    told = [f"{name} stands on a wrong step in {count:,}" for name, count in wrong.items() if count]
+    remedy = ""
+    if told:
+        remedy = "Episodes may be joined or split wrongly; look at the first and last steps of those with these flags."
+    if cut:
+        told.append(f"{cut:,} end without is_last, so they are cut short")
+        verdict = "suspect" if verdict == "ok" else verdict
+        remedy = remedy or "Get the whole episodes, or take them as parts: each just ends where its copy does."
+    evidence = (
+        f"of {episodes:,} episodes, {', '.join(told)}." if told else f"{', '.join(asked)} stand where they belong."
+    )
+    return Finding(
+        audit=AUDIT,
+        subject=subject,
+        verdict=verdict,
+        numbers={"episodes": episodes, "cut": cut, **wrong},
+        evidence=evidence,
+        remedy=remedy,
+    )

@@ -122,16 +122,16 @@ def small_image(data: bytes) -> np.ndarray:
 
 
 def shrink(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] -> float64 [SIDE_PX, SIDE_PX, 3], each the mean of its part of the image; sides below SIDE_PX
-    repeat pixels."""
-    for axis in (0, 1):
+    """uint8 [..., H, W, 3] -> float64 [..., SIDE_PX, SIDE_PX, 3], each the mean of its part of the image; sides below
+    SIDE_PX repeat pixels."""
+    for axis in (-3, -2):
         length = pixels.shape[axis]
         if length < SIDE_PX:
             pixels = pixels.repeat(-(-SIDE_PX // length), axis=axis)
             length = pixels.shape[axis]
         first = np.arange(SIDE_PX) * length // SIDE_PX
-        count = np.diff(np.append(first, length)).reshape([-1 if i == axis else 1 for i in range(3)])
-        pixels = np.add.reduceat(pixels.astype(np.float64), first, axis=axis) / count
+        count = np.diff(np.append(first, length)).reshape([-1, *[1] * (-1 - axis)])
+        pixels = np.add.reduceat(pixels, first, axis=axis, dtype=np.float64) / count
     return pixels
 
 
@@ -139,7 +139,9 @@ def _view(episode: Episode, camera: str) -> View | None:
     frames = episode.images[camera]
     steps = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))
     try:
-        images = np.stack([shrink(small_image(frames[step])) for step in steps])
+        small = [small_image(frames[step]) for step in steps]
+        one_size = len({image.shape for image in small}) == 1
+        images = shrink(np.stack(small)) if one_size else np.stack([shrink(image) for image in small])
     except ValueError:
         return None
     heights, found = _heights(images, _hand(episode, steps))

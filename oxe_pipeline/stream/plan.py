@@ -5,7 +5,7 @@ it, so any machine comes to the same shards under the same names.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import xxhash
 
@@ -19,7 +19,9 @@ from oxe_pipeline.stream.images import KEEP_IMAGES, ImageRecipe
 from oxe_pipeline.stream.input_folder import InputFolder
 from oxe_pipeline.stream.output_folder import OutputFolder
 from oxe_pipeline.stream.writer import ColumnLayout
-from schemas.spec import DatasetSpec, SpecError, load_spec, load_spec_file, nearest
+from schemas.dataset_spec import DatasetSpec
+from schemas.spec import SpecError, load_spec, load_spec_file, published_spec
+from schemas.spec_parts import nearest
 
 FINGERPRINT_BYTES = 1 << 16
 """Read from each end of an input file to tell it from another of the same name and size."""
@@ -93,7 +95,7 @@ def make_plan(rlds: str | Path, out: OutputFolder, options: ShardOptions, spec: 
 
 
 def _plan(source: InputFolder, directory: RldsDirectory, out: OutputFolder, options: ShardOptions, spec: str) -> Plan:
-    applied = None if directory.is_unified else _published_spec(directory, spec)
+    applied = None if directory.is_unified else _published_spec(directory, source.address, spec)
     files = _input_files(directory, options, applied)
     units = _group(files, options.shard_mb * 1_000_000)
     record = _source_record(directory, files)
@@ -129,13 +131,16 @@ def _plan(source: InputFolder, directory: RldsDirectory, out: OutputFolder, opti
     )
 
 
-def _published_spec(directory: RldsDirectory, spec: str) -> DatasetSpec:
+def _published_spec(directory: RldsDirectory, address: str, spec: str) -> DatasetSpec:
+    """The spec that is asked for, else the one for the data set's name, or for the folders <name>/<version>."""
     if spec.endswith((".yaml", ".yml")):
         return load_spec_file(spec)
+    folder, version = PurePosixPath(address).parts[-2:]
     try:
-        return load_spec(spec or directory.name)
+        return published_spec(spec) if spec else published_spec(directory.name, folder, version)
     except SpecError as error:
-        raise SpecError(f"{directory.path} is not unified RLDS, so it needs a spec: {error}; or give --spec") from None
+        remedy = "" if spec else "; or say which with --spec"
+        raise SpecError(f"{directory.path} is not unified RLDS, so it needs a spec: {error}{remedy}") from None
 
 
 def _spec_record(applied: DatasetSpec | None, directory: RldsDirectory, dataset: str) -> dict:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from oxe_pipeline.quality.audits import Audits
 from oxe_pipeline.quality.counts import Source, judge_counts, judge_duplicates, judge_not_finite
 from oxe_pipeline.quality.declared import Declared
+from oxe_pipeline.quality.finding import counted
 from oxe_pipeline.stream.format import Quarantined, StreamError
 from oxe_pipeline.stream.plan import Plan
 from schemas.spec import DatasetSpec
@@ -62,8 +63,9 @@ def _spec(content: dict) -> DatasetSpec | None:
         return None
 
 
-def refuse_verdicts(audits: Sequence[dict], strict: Strictness, where: str) -> None:
-    """Raises AuditFailed, in one line, for the verdicts that `strict` does not let pass."""
+def refuse_verdicts(audits: Sequence[dict], strict: Strictness, where: str, *, is_committed: bool = False) -> None:
+    """Raises AuditFailed, in one line, for the verdicts that `strict` does not let pass. `is_committed`: they are those
+    of a stream that is there already."""
     refused = {"": (), "fault": ("fault",), "suspect": ("fault", "suspect")}[strict]
     bad = [audit for audit in audits if audit["verdict"] in refused]
     if not bad:
@@ -73,23 +75,28 @@ def refuse_verdicts(audits: Sequence[dict], strict: Strictness, where: str) -> N
         f"{bad_one['remedy']}"
         for number, bad_one in enumerate(bad[:MAX_SHOWN], start=1)
     ]
-    more = f" and {len(bad) - MAX_SHOWN} more" if len(bad) > MAX_SHOWN else ""
-    raise AuditFailed(
-        f"{where}: --strict refuses {len(bad)} verdict(s): {' '.join(told)}{more}. Nothing is committed: put the data "
-        "or the spec right, or run without --strict; the stream then carries the verdicts"
+    more = f" And {len(bad) - MAX_SHOWN} more." if len(bad) > MAX_SHOWN else ""
+    ending = (
+        "The stream stays as it is"
+        if is_committed
+        else "Nothing is committed: put the data or the spec right, or run without --strict; the stream then carries "
+        "the verdicts"
     )
+    raise AuditFailed(f"{where}: --strict refuses {counted(len(bad), 'verdict')}: {' '.join(told)}{more} {ending}")
 
 
 def verdict_lines(audits: Sequence[dict]) -> list[str]:
-    """What the job prints at its end: the totals, a line for each fault, then each suspect, and what is unknown;
-    nothing for a stream made without audits."""
+    """What the job prints at its end: the totals, a line with its remedy for each fault, then each suspect, and what is
+    unknown; nothing for a stream made without audits."""
     if not audits:
         return []
     totals = Counter(audit["verdict"] for audit in audits)
     shown = [a for verdict in ("fault", "suspect") for a in audits if a["verdict"] == verdict]
-    counted = ", ".join(f"{totals[verdict]} {verdict}" for verdict in ("ok", "suspect", "fault", "unknown"))
-    lines = [f"audits      {counted}"]
-    lines += [f"{a['verdict']:<11} {a['audit']} of {a['subject']}: {a['evidence']}" for a in shown]
+    together = ", ".join(f"{totals[verdict]} {verdict}" for verdict in ("ok", "suspect", "fault", "unknown"))
+    lines = [f"audits      {together}"]
+    lines += [
+        f"{a['verdict']:<11} {a['audit']} of {a['subject']}: {a['evidence']} {a['remedy']}".rstrip() for a in shown
+    ]
     if totals["unknown"]:
         unknown = (f"{audit['audit']} of {audit['subject']}" for audit in audits if audit["verdict"] == "unknown")
         lines.append(f"unknown     {', '.join(unknown)}")

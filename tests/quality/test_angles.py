@@ -29,7 +29,7 @@ def test_a_raw_angle_that_wraps_is_suspect_with_its_column_and_unit(good_episode
     found = judged(wrapped)["angle_wrap", "state_raw"]
     assert (
         found.verdict == "suspect"
-        and f"column 3 {found.numbers['wraps']} time(s) by a turn in {unit}" in found.evidence
+        and f"column 3 by a whole turn in {unit} {found.numbers['wraps']} times" in found.evidence
     )
 
 

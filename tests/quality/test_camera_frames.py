@@ -9,6 +9,7 @@ import simplejpeg
 from oxe_pipeline.ingest.images import encode
 from oxe_pipeline.quality import camera_frames
 from oxe_pipeline.quality.audits import measure
+from oxe_pipeline.quality.idle_steps import moving_steps
 from tests.quality.motions import judged
 
 BLACK = np.zeros((128, 128, 3), np.uint8)
@@ -37,7 +38,9 @@ def test_black_episodes_are_a_fault_and_carry_the_flag(episodes, black):
     found = judged(planted)["black_frames", "primary"]
     assert found.verdict == "fault" and found.numbers["black_episodes"] == 2
     assert measure(planted[0]).flags == ("black_camera",) and measure(planted[1]).flags == ()
-    assert judged(planted)["frozen_camera", "primary"].verdict == "ok", "black is not called frozen too"
+    both = with_frames(planted, "secondary", lambda frames: [black] * len(frames), every=10)
+    alarms = {key for key, finding in judged(both).items() if finding.verdict in ("suspect", "fault")}
+    assert alarms == {("black_frames", "primary"), ("black_frames", "secondary")}, "not frozen, repeated, the same too"
 
 
 def test_one_black_frame_is_suspect(episodes):
@@ -45,6 +48,7 @@ def test_one_black_frame_is_suspect(episodes):
     planted = with_frames(episodes, "primary", lambda frames: [*frames[:-1], black], every=20)
     found = judged(planted)["black_frames", "primary"]
     assert found.verdict == "suspect" and found.numbers["black_frames"] == 1
+    assert found.evidence.startswith("1 of ") and "end to end" not in found.evidence and found.remedy
 
 
 def test_a_plain_white_frame_is_small_but_not_black(episodes):
@@ -84,5 +88,5 @@ def test_next_to_nothing_is_decoded(episodes, monkeypatch):
     decoded = []
     monkeypatch.setattr(camera_frames, "small_image", lambda frame: decoded.append(frame) or BLACK)
     for episode in episodes:
-        camera_frames.measure(episode)
+        camera_frames.measure(episode, moving_steps(episode))
     assert decoded == []

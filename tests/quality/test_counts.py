@@ -29,6 +29,8 @@ def test_content_is_states_and_actions_not_images():
     assert content_hash(episode) == content_hash(again) != content_hash(other)
     still = replace(episode, action=np.zeros_like(episode.action), state=np.zeros_like(episode.state))
     assert content_hash(still) == "", "two robots that do nothing are no copies of one another"
+    blind = replace(still, action=episode.action, state_mask=np.zeros(40, bool), state_raw=episode.state_raw[:, :0])
+    assert content_hash(blind) == "", "the same few commands may be given twice"
 
 
 @pytest.mark.parametrize(("copies", "verdict"), [(0, "ok"), (1, "suspect"), (10, "fault")])
@@ -69,7 +71,7 @@ def test_a_partial_copy_is_suspect_with_its_numbers():
     source = Source(found=25, declared=25, missing_files=1, expected={"train": 53192, "val": 6872})
     found = verdicts(source)
     assert found["declared_episodes"].verdict == found["expected_episodes"].verdict == "suspect"
-    assert "1 declared file(s) are absent" in found["declared_episodes"].evidence
+    assert "absent: 1 file that it names" in found["declared_episodes"].evidence
     assert "25 of the 60,064" in found["expected_episodes"].evidence
 
 

@@ -46,6 +46,16 @@ def test_commands_that_change_too_slowly_to_cross_the_middle_are_judged_by_corre
     assert judged(changed(good_episodes, plant))[POLARITY].verdict == verdict
 
 
+def test_noise_of_a_gripper_that_rests_is_no_answer(good_episodes):
+    """Command and state creep apart by a hundredth, as a warm motor's do; neither opens or closes anything."""
+
+    def plant(action, state):
+        wave = 0.01 * np.sin(np.arange(len(action)) / 6)
+        action[:, COMMAND[0]], state[:, OPENING[0]] = 0.9 + wave, 0.9 - wave
+
+    assert judged(changed(good_episodes, plant))[POLARITY].verdict == "unknown"
+
+
 def test_a_gripper_that_never_moves_is_unknown_and_says_why(good_episodes):
     found = judged(changed(good_episodes, lambda action, state: state.__setitem__((slice(None), OPENING), 1.0)))
     assert found[POLARITY].verdict == "unknown" and "did not move after 60" in found[POLARITY].evidence

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from schemas.spec import load_spec
 from tests.quality.motions import changed, group, judged
 from tests.synthetic import make_episode
 
@@ -59,6 +60,13 @@ def test_a_target_that_is_the_present_state_is_a_fault(good_episodes):
     finding = found(changed(good_episodes, plant), "joint_targets_lag")
     assert finding.verdict == "fault" and "the present state itself" in finding.evidence
     assert finding.numbers["lag_steps"] == -1
+
+
+def test_the_remedy_is_to_take_out_the_shift_that_made_the_fault(good_episodes):
+    copied = changed(good_episodes, lambda action, state: action.__setitem__((slice(None), TARGET), state[:, JOINTS]))
+    for spec, remedy in (("aloha", "Take shift_actions out"), ("aloha_sim", "Add {op: shift_observations, steps: 1}")):
+        late = judged(copied, spec=load_spec(spec))["joint_targets_lag", SUBJECT]
+        assert late.verdict == "fault" and late.remedy.startswith(remedy)
 
 
 def test_a_leader_half_a_second_ahead_is_suspect_no_fault(good_episodes):

@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from oxe_pipeline.quality import motion
+from oxe_pipeline.quality.orientation import turnings
 from schemas.spec import load_spec
 from tests.quality.motions import changed, group, judged
 
@@ -161,7 +162,7 @@ def test_planar_actions_are_judged_by_the_axes_they_have(good_episodes):
 def test_the_sums_agree_with_a_plain_loop(good_episodes):
     """An independent computation of one lag in the tool's frame."""
     episode, lag = good_episodes[0], 2
-    sums = motion.measure(episode)[POSITION]
+    sums = motion.measure(episode, turnings(episode))[POSITION]
     states = episode.state[:, :3].astype(float)
     columns = episode.state[:, group("eef_rotation_6d", "state")].astype(float)
     expected = np.zeros((3, 3))

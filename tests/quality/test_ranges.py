@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from oxe_pipeline.quality import ranges
+from schemas.spec import load_spec
 from tests.quality.motions import changed, group, judged
 
 POSITION, DELTA = group("eef_position", "state"), group("eef_position_delta", "action")
@@ -43,6 +44,26 @@ def scaled(vector, columns, factor):
 def test_another_unit_is_a_fault_that_says_which(good_episodes, vector, columns, factor, subject, said):
     found = judged(changed(good_episodes, scaled(vector, columns, factor)))["units", subject]
     assert found.verdict == "fault" and said in found.evidence and found.remedy
+
+
+@pytest.mark.parametrize(("metres", "verdict"), [(0.0, "ok"), (4.0, "suspect"), (800.0, "fault")])
+def test_a_hand_far_off_in_the_worlds_frame_may_have_been_driven_there(good_episodes, metres, verdict):
+    far = changed(good_episodes, lambda action, state: state.__setitem__((slice(None), POSITION), metres + 0.2))
+    spec = load_spec("maniskill3_ee_delta")
+    assert judged(far, spec=spec)["units", "arm0.eef_position"].verdict == verdict
+    assert judged(far)["units", "arm0.eef_position"].verdict == ("ok" if verdict == "ok" else "fault")
+
+
+def test_an_action_that_the_spec_calls_absolute_has_no_usual_step(good_episodes):
+    """Positions of a hand taken for steps would be 5 m/s, its orientation a jump in every step."""
+    spec = load_spec("rh20t_as_octo")
+
+    def plant(action, state):
+        action[:, DELTA], action[:, TURN] = state[:, POSITION], (np.pi, 0, 0)
+
+    found = judged(changed(good_episodes, plant), spec=spec)
+    for audit, subject in (("units", "arm0.eef_position_delta"), ("rotation_jump", "arm0.eef_rotation_delta")):
+        assert found[audit, subject].verdict == "unknown" and "absolute" in found[audit, subject].evidence
 
 
 def test_raw_columns_are_described_and_never_blamed(good_episodes):

@@ -45,13 +45,15 @@ def test_one_episode_is_suspect_and_many_are_a_fault(good_episodes, wrong, verdi
         for number, episode in enumerate(good_episodes)
     ]
     found = judged(planted, step_keys=KEYS)["step_flags", "episodes"]
-    assert found.verdict == verdict and f"is_first in {wrong}" in found.evidence
+    assert found.verdict == verdict and ("stands on a wrong step" in found.evidence) == (wrong > 0)
+    assert "is_last stands" not in found.evidence and "is_terminal stands" not in found.evidence
+    assert not wrong or f"of 30 episodes, is_first stands on a wrong step in {wrong}." == found.evidence
 
 
 def test_episodes_that_are_cut_short_are_suspect_however_many(good_episodes):
     cut = [replace(episode, quality_flags=("is_last_absent",)) for episode in good_episodes]
     found = judged(cut, step_keys=KEYS)["step_flags", "episodes"]
-    assert found.verdict == "suspect" and "30 have no is_last at all" in found.evidence
+    assert found.verdict == "suspect" and "30 end without is_last" in found.evidence
 
 
 def test_a_source_without_flags_is_unknown(good_episodes):

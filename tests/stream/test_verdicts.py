@@ -31,13 +31,18 @@ def test_what_may_not_is_told_with_what_where_and_remedy_in_one_line(strict, ref
     with pytest.raises(AuditFailed) as failure:
         refuse_verdicts(ALL, strict, "s3://out")
     told = str(failure.value)
-    assert told.startswith(f"s3://out: --strict refuses {refused} verdict(s)") and "\n" not in told
+    assert told.startswith(f"s3://out: --strict refuses {refused} verdict") and "\n" not in told
     assert "fault gripper_polarity of arm0.gripper: evidence of fault. Invert it." in told
     assert "unknown" not in told
 
 
+def test_a_stream_that_is_there_is_not_said_to_be_missing():
+    with pytest.raises(AuditFailed, match=r"Invert it\. The stream stays as it is$"):
+        refuse_verdicts(ALL, "fault", "out", is_committed=True)
+
+
 def test_many_refused_verdicts_are_counted():
-    with pytest.raises(AuditFailed, match=r"refuses 9 verdict\(s\).*\[4\].* and 5 more"):
+    with pytest.raises(AuditFailed, match=r"refuses 9 verdicts: .*\[4\].* And 5 more\."):
         refuse_verdicts([audit("fault", f"camera{i}") for i in range(9)], "fault", "out")
 
 
@@ -45,5 +50,5 @@ def test_the_table_names_faults_first_and_what_is_unknown():
     lines = verdict_lines(ALL)
     assert lines[0] == "audits      1 ok, 1 suspect, 1 fault, 1 unknown"
     assert [line.split()[0] for line in lines[1:]] == ["fault", "suspect", "unknown"]
-    assert lines[1] == "fault       gripper_polarity of arm0.gripper: evidence of fault."
+    assert lines[1] == "fault       gripper_polarity of arm0.gripper: evidence of fault. Invert it."
     assert verdict_lines(ALL[:1]) == ["audits      1 ok, 0 suspect, 0 fault, 0 unknown"]
