@@ -9,7 +9,9 @@ import multiprocessing
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -17,6 +19,16 @@ Result = TypeVar("Result")
 
 IN_FLIGHT_PER_PROCESS = 2
 """One call being worked on and one result waiting: the pool does not idle while the consumer writes."""
+
+
+class WorkerDied(RuntimeError):
+    """A process of the pool ended in the middle of its work: it was killed, or a library crashed under it."""
+
+    def __init__(self, items: list):
+        self.items = items
+        """Those that have no result; at least one of the first was being worked on."""
+        named = ", ".join(str(item).encode("utf-8", "backslashreplace").decode() for item in items)
+        super().__init__(f"a process that reads died at one of these: {named}")
 
 
 def _no_limit() -> int:
@@ -35,7 +47,7 @@ def ordered_map(
     `function` and items must pickle, and `function` must live in a module, not in the main script: worker processes are
     started afresh (spawn), so that nothing of a multi-threaded parent is copied into them. `wanted()` is how many more
     results the consumer would take now; never more than that are in flight, and the map ends when it is 0. An exception
-    of `function` is raised here.
+    of `function` is raised here; a process that dies raises WorkerDied.
     """
     items = iter(items)
     if processes <= 1:
@@ -46,7 +58,7 @@ def ordered_map(
                 return
             yield function(item)
         return
-    pending: deque = deque()
+    pending: deque[tuple[Item, Future]] = deque()
     exhausted = False
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
@@ -58,10 +70,15 @@ def ordered_map(
                         exhausted = True
                         break
                     with _main_script_hidden():
-                        pending.append(pool.submit(function, item))
+                        pending.append((item, pool.submit(function, item)))
                 if not pending:
                     return
-                yield pending.popleft().result()
+                yield pending[0][1].result()
+                pending.popleft()
+        except BrokenProcessPool:
+            wait_for([future for _, future in pending])
+            lost = [item for item, future in pending if isinstance(future.exception(), BrokenProcessPool)]
+            raise WorkerDied(lost) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

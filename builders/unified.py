@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from builders.conversion import read_and_convert
 from builders.examples import episode_to_example
-from builders.ordered_pool import ordered_map
+from builders.ordered_pool import WorkerDied, ordered_map
 from oxe_pipeline.episode import DataError, SourceEpisode
 from oxe_pipeline.provenance import code_version
 from schemas.rlds import unified_features
-from schemas.spec import DatasetSpec, SpecError, load_spec, load_spec_file
+from schemas.spec import DatasetSpec, SpecError, load_spec, load_spec_file, nearest_spec
 
 MAX_BAD_SHARE = 0.05
 """A build stops when more than this share of a split's episodes is bad; a single bad one never stops it."""
@@ -64,8 +64,12 @@ class UnifiedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     def __init__(self, *, config: UnifiedConfig | str | None = None, **kwargs: Any):
         """`config`: a name out of BUILDER_CONFIGS, a config, or the path of a spec file of your own ("mylab.yaml"), so
         that `tfds build --config mylab.yaml` builds a data set that this package does not know."""
+        known = [shipped.name for shipped in self.BUILDER_CONFIGS]
         if isinstance(config, str) and config.endswith((".yaml", ".yml")):
-            config = _config_of_file(config)
+            config = _config_of_file(config, known)
+        if isinstance(config, str) and known and config not in known:
+            reason = f"error: {self.name}: no config {config!r}{nearest_spec(config, known)}"
+            raise BuildStopped(f"{reason}; a spec of your own is given by its path, --config mylab.yaml")
         super().__init__(config=config, **kwargs)
 
     @abc.abstractmethod
@@ -99,6 +103,23 @@ class UnifiedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
             metadata=tfds.core.MetadataDict(),
         )
 
+    def download_and_prepare(self, *, download_config=None, **kwargs) -> None:
+        self._refuse_other_build(download_config)
+        super().download_and_prepare(download_config=download_config, **kwargs)
+
+    def _refuse_other_build(self, download_config) -> None:
+        """TFDS takes whatever lies under the final name for what was asked; here it must be of this spec, and whole."""
+        if not self.data_path.exists() or (download_config and download_config.download_mode.overwrite_dataset):
+            return
+        built, asked = self.info.metadata or {}, download_config.max_examples_per_split if download_config else None
+        limit = built.get("max_examples_per_split")
+        if built.get("spec_hash") != self.spec.content_hash():
+            raise BuildStopped(f"error: {self.data_path}: was built by another spec; give --overwrite to build it anew")
+        if limit is not None and (asked is None or asked > limit):
+            raise BuildStopped(
+                f"error: {self.data_path}: was built with --max_examples_per_split {limit}; give --overwrite for more"
+            )
+
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         # The only place where TFDS shows its limit before the generators run; without it they would read ahead of it.
         self._max_examples = download_config.max_examples_per_split
@@ -115,6 +136,9 @@ class UnifiedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         try:
             listing = self.list_episodes(manual_dir)
         except DataError as error:
+            named = DataError(error.reason, dataset=self.spec.name, episode=error.episode, field=error.field)
+            raise BuildStopped(f"error: {named}") from None
+        except ImportError as error:
             raise BuildStopped(f"error: {error}") from None
         spec = self.spec
         self.note(
@@ -122,6 +146,7 @@ class UnifiedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
             spec=spec.model_dump(mode="json", exclude_defaults=True, by_alias=True),
             spec_hash=spec.content_hash(),
             code_version=code_version(),
+            max_examples_per_split=self._max_examples,
             episodes_in=0,
             episodes_out=0,
             quarantined=[],
@@ -137,7 +162,7 @@ class UnifiedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
             convert, keys, processes=self.builder_config.processes or os.cpu_count() or 1, wanted=lambda: limit - out
         )
         metadata = self.info.metadata
-        for key, result in results:
+        for key, result in self._or_stopped(results):
             metadata["episodes_in"] += 1
             if isinstance(result, DataError):
                 bad += 1
@@ -150,6 +175,16 @@ class UnifiedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         self._stop_if_too_many_bad(split, bad, out + bad)
         if out == 0:
             self._stop(f"split {split!r}: no episode to write ({bad} set aside)")
+
+    def _or_stopped(self, results: Iterator) -> Iterator:
+        """`results`; a reader whose package is absent, or a dead process, stops the build in one line."""
+        try:
+            yield from results
+        except ImportError as error:
+            raise BuildStopped(f"error: {error}") from None
+        except WorkerDied as error:
+            remedy = "out of memory, or a damaged file crashed a library: move it away and build again"
+            raise BuildStopped(f"error: {self.spec.name}: {error} ({remedy})") from None
 
     def _stop_if_too_many_bad(self, split: str, bad: int, total: int | None) -> None:
         """Stops the build when more than one and more than MAX_BAD_SHARE of `total` episodes are bad."""
@@ -164,9 +199,14 @@ class UnifiedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         raise BuildStopped(f"error: {self.spec.name}: {summary}{first}")
 
 
-def _config_of_file(path: str) -> UnifiedConfig:
+def _config_of_file(path: str, shipped: list[str]) -> UnifiedConfig | str:
+    """The config of a spec file; for a file that says what a shipped spec says, the name of that one."""
     try:
         spec = load_spec_file(path)
+        if spec.name in shipped:
+            if spec == load_spec(spec.name):
+                return spec.name
+            raise SpecError(f"{path}: {spec.name!r} is the name of a shipped data set; give yours another `name`")
     except SpecError as error:
         raise BuildStopped(f"error: {error}") from None
     return UnifiedConfig(name=spec.name, description=spec.title, spec=spec)

@@ -6,13 +6,18 @@ current.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from oxe_pipeline.inspection.facts import StreamFacts
 from oxe_pipeline.stream.format import Manifest, write_whole
-from schemas.slots import ACTION_NAMES, STATE_NAMES, slot_unit
-from schemas.spec import Channel, DatasetSpec, slot_indices
+from schemas.dataset_spec import DatasetSpec
+from schemas.slots import ACTION_NAMES, STATE_NAMES
+from schemas.spec import load_spec, variant_names
+from schemas.spec_parts import Channel, slot_indices
 
 MAX_QUARANTINE_ROWS = 20
+MEASURED = ("mean", "std", "min", "q01", "q99", "max")
+"""Of each slot, over the train split."""
 VERDICTS = ("fault", "suspect", "unknown", "ok")
 """In the order in which the audit table lists them."""
 
@@ -33,7 +38,7 @@ def render_card(spec: DatasetSpec, manifest: Manifest | None, facts: StreamFacts
         ]
     else:
         parts.append(f"## Found\n\nNothing measured: no stream of this data set was at hand. {_expected(spec)}")
-    parts += [_list("Choices and their reasons", spec.notes), _list("Known faults", spec.known_faults)]
+    parts += [_list("Choices and their reasons", spec.notes), _variants(spec), _list("Known faults", spec.known_faults)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -81,27 +86,36 @@ def _cameras(spec: DatasetSpec, manifest: Manifest | None, facts: StreamFacts | 
     return "## Cameras\n\n" + _table(head, rows)
 
 
-def _slots(title: str, channels: list[Channel], manifest: Manifest | None, vector: str) -> str:
+def _slots(title: str, channels: list[Channel], manifest: Manifest | None, vector: Literal["action", "state"]) -> str:
+    """One row a slot with what was measured; without a manifest one row a channel, since there is nothing to add."""
     if not channels:
         return f"## {title}\n\nNone recorded: every slot is masked."
+    head = ["slot", "source", "kind", "unit", "frame"]
+    if manifest is None:
+        rows = [
+            [_slots_text(channel.slots), f"`{channel.source}`", channel.kind, channel.unit, channel.frame]
+            for channel in channels
+        ]
+        return f"## {title}\n\n" + _table(head, rows)
+    measured = manifest.statistics.get(vector, {})
     names = ACTION_NAMES if vector == "action" else STATE_NAMES
-    measured = manifest.statistics.get(vector, {}) if manifest else {}
     rows = []
     for channel in channels:
-        for index in slot_indices(channel.slots, "action" if vector == "action" else "state"):
-            name = names[index]
-            numbers = measured.get(name, {})
-            shown = [
-                f"{numbers[key]:.4g}" if key in numbers else "" for key in ("mean", "std", "min", "q01", "q99", "max")
-            ]
-            rows.append(
-                (name, f"`{channel.source}`", channel.kind, channel.unit, slot_unit(name), channel.frame, *shown)
-            )
-    head = (
-        *("slot", "source", "kind", "unit after operations", "slot unit", "frame"),
-        *("mean", "std", "min", "q01", "q99", "max"),
-    )
-    return f"## {title}\n\n" + _table(head, rows)
+        for index in slot_indices(channel.slots, vector):
+            numbers = measured.get(names[index], {})
+            shown = [f"{numbers[key]:.4g}" if key in numbers else "" for key in MEASURED]
+            rows.append([names[index], f"`{channel.source}`", channel.kind, channel.unit, channel.frame, *shown])
+    return f"## {title}\n\n" + _table([*head, *MEASURED], rows)
+
+
+def _slots_text(slots: str | list[str]) -> str:
+    return slots if isinstance(slots, str) else ", ".join(slots)
+
+
+def _variants(spec: DatasetSpec) -> str:
+    """What the spec's variants are there for: the published behaviour of other code, under names of their own."""
+    rows = [(f"`{name}`", load_spec(name).notes[0]) for name in variant_names(spec.name)]
+    return "## Variants\n\n" + _table(("config", "why"), rows) if rows else ""
 
 
 def _counts(spec: DatasetSpec, manifest: Manifest) -> str:

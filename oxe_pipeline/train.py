@@ -68,6 +68,9 @@ def run(arguments: argparse.Namespace, environment: dict[str, str]) -> None:
     world = World.from_environment(environment)
     device = find_device(arguments.device, world.local_rank)
     start = _resumed(arguments) if arguments.resume else _fresh(arguments, world)
+    idle = [dataset.name for dataset in start.mixture.datasets if not dataset.stream.manifest.action_slots]
+    if idle:
+        raise UsageError(f"no action slot in {', '.join(idle)}: nothing to learn there; leave out of the mixture")
     smallest_part = start.config.batch_size // world.size
     if smallest_part < start.config.micro_batches:
         raise UsageError(

@@ -7,10 +7,13 @@ zeros.
 """
 
 import pickle
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+from samples.layout_command import layout_parser, write_layout
 
 JOINTS = 28
 """ARTz, ARRx, ARRy, ARRz, WRJ1, WRJ0, then 22 of the fingers."""
@@ -46,3 +49,14 @@ def write_file(folder: Path, demos: Sequence[dict], *, environment: str = "door-
     path = folder / f"{environment}_demos.pickle"
     path.write_bytes(pickle.dumps(list(demos), protocol=3))
     return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = layout_parser(__doc__, episodes=6)
+    return write_layout(
+        parser, argv, lambda options: write_file(options.out, [make_demo(80, seed=n) for n in range(options.episodes)])
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,12 +4,16 @@ Kept habits: commands only for some rows, with their index; arrays of effort and
 state in another unit than its command; sub-tasks by rows.
 """
 
+import argparse
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from samples.drawn import drawn_frames, smooth_joints
+from samples.drawn import drawn_frames, smooth_joints, smooth_poses
+from samples.layout_command import layout_parser, write_layout
 from samples.video_file import write_video
 
 CAMERAS = ("head_color", "hand_left_color", "hand_right_color")
@@ -25,8 +29,7 @@ def write_episode(
 
     path = root / "proprio_stats" / str(task) / str(episode) / "proprio_stats.h5"
     path.parent.mkdir(parents=True)
-    rng = np.random.default_rng(episode)
-    quaternions = rng.normal(size=(steps, 2, 4))
+    hands = [smooth_poses(steps, seed=2 * episode + side) for side in range(2)]
     joints = smooth_joints(steps + 1, 14, seed=episode)
     commanded = np.arange(2, steps - 1)
     with h5py.File(path, "w") as file:
@@ -34,8 +37,8 @@ def write_episode(
         file["state/joint/position"], file["state/joint/effort"] = joints[:-1], np.zeros(0)
         file["state/effector/position"] = np.tile([35.0, 120.0], (steps, 1))
         file["state/effector/force"] = np.zeros(0)
-        file["state/end/position"] = rng.normal(0, 0.3, (steps, 2, 3))
-        file["state/end/orientation"] = quaternions / np.linalg.norm(quaternions, axis=2, keepdims=True)
+        file["state/end/position"] = np.stack([positions for positions, _ in hands], axis=1)
+        file["state/end/orientation"] = np.stack([quaternions for _, quaternions in hands], axis=1)
         file["state/head/position"] = np.zeros((steps, 2))
         file["action/joint/position"], file["action/joint/index"] = joints[1:][commanded] + 0.01, commanded
         file["action/effector/position"] = np.zeros((steps, 12)) if fingers else np.linspace((0, 1), (1, 0), steps)
@@ -62,3 +65,17 @@ def write_episode(
     listed.parent.mkdir(exist_ok=True)
     entries = json.loads(listed.read_text()) if listed.is_file() else []
     listed.write_text(json.dumps([*entries, entry], indent=1) + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = layout_parser(__doc__, episodes=6)
+
+    def write(options: argparse.Namespace) -> None:
+        for number in range(options.episodes):
+            write_episode(options.out, episode=648642 + number, steps=24)
+
+    return write_layout(parser, argv, write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -153,6 +153,7 @@ def closing_words(out: Path, seconds: float) -> str:
   {out}/run       checkpoints, metrics.jsonl, TensorBoard events
 
 [bold]Try next:[/bold]
+  python -m oxe_pipeline.inspect {out}/streams/metaworld_bridge --out {out}/report.html
   python -m oxe_pipeline.verify {out}/streams/metaworld_bridge
   python -m oxe_pipeline.mix --mixture {out}/mix.yaml --draw 100000
   python -m oxe_pipeline.train --out {out}/run --steps 600 --resume

@@ -22,6 +22,18 @@ def drawn_frames(steps: int, *, height: int, width: int, view: int = 0) -> np.nd
     return frames
 
 
+def smooth_poses(steps: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 [T, 3] in metres, float64 [T, 4] quaternions with w last) of a hand that sways by some centimetres and
+    tenths of a radian before its base, tool pointing down. Deterministic."""
+    from scipy.spatial.transform import Rotation
+
+    rng = np.random.default_rng(seed)
+    time = np.arange(steps)[:, None]
+    swing = np.sin(rng.uniform(0, 6, 6) + time * rng.uniform(0.15, 0.4, 6))
+    turned = Rotation.from_rotvec(0.15 * swing[:, 3:]) * Rotation.from_euler("x", np.pi)
+    return (0.5, 0.0, 0.3) + 0.04 * swing[:, :3], turned.as_quat()
+
+
 def smooth_joints(steps: int, count: int, *, seed: int) -> np.ndarray:
     """float64 [T, count]: joints that swing slowly within a radian. Deterministic."""
     rng = np.random.default_rng(seed)

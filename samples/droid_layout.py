@@ -120,7 +120,8 @@ def _write_rows(path: Path, episode: DroidEpisode) -> None:
 
 
 def recorded_episodes(bridge: Path, count: int) -> list[DroidEpisode]:
-    """Sample episodes, dressed up: their second camera plays the hand's, their gripper is turned to 0 open."""
+    """Sample episodes, dressed up: their second camera plays the hand's, the mirror image of their first is the second
+    from outside, their gripper is turned to 0 open."""
     episodes = []
     for number, demo in enumerate(recorded_demonstrations(bridge, count)):
         front, side = demo.images["observation.images.front"], demo.images["observation.images.side"]
@@ -133,7 +134,7 @@ def recorded_episodes(bridge: Path, count: int) -> list[DroidEpisode]:
                 position=demo.state[:, :6].astype(np.float64),
                 gripper=1 - np.clip(demo.state[:, 6], 0, 1).astype(np.float64),
                 velocity=velocity.astype(np.float64),
-                images={"13062452": side, "22008760": front[: len(front) - short], "24400334": front},
+                images={"13062452": side, "22008760": front[: len(front) - short], "24400334": front[:, :, ::-1]},
                 sentences=[] if number == 2 else [f"{demo.tasks[0].capitalize()}. ", "do it once more"][: 2 - short],
                 success=number != 2,
                 stereo=number == 0,

@@ -1,12 +1,16 @@
 """Writes small FurnitureBench pickles as the lab's collector does: one observation more than actions, the rotation of
 an action about the tool's own axes."""
 
+import argparse
 import pickle
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from samples.drawn import drawn_frames, smooth_joints
+from samples.layout_command import layout_parser, write_layout
 
 IMAGE_PX = 224
 
@@ -19,7 +23,9 @@ def write_episode(
     from scipy.spatial.transform import Rotation
 
     moved = np.tile([0.01, -0.005, 0.002], (steps, 1)) * np.linspace(0.5, 1, steps)[:, None]
-    turned = Rotation.from_rotvec(np.stack([0.05 * np.arange(steps), np.full(steps, 0.1), np.zeros(steps)], axis=1))
+    turned = Rotation.from_rotvec(
+        np.stack([0.1 * np.sin(np.arange(steps)), np.full(steps, 0.05), np.zeros(steps)], axis=1)
+    )
     position, orientation = [np.array([0.5, 0.0, 0.2])], [Rotation.from_rotvec([3.0, 0.0, 0.4])]
     for step in range(steps):
         position.append(position[-1] + moved[step])
@@ -62,3 +68,18 @@ def write_episode(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pickle.dumps(content))
     return content
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = layout_parser(__doc__, episodes=6)
+
+    def write(options: argparse.Namespace) -> None:
+        for number in range(options.episodes):
+            file = options.out / "low" / "square_table" / f"2022-12-03-01:{number:02d}:00.pkl"
+            write_episode(file, steps=24 + number, success=number % 3 != 2)
+
+    return write_layout(parser, argv, write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

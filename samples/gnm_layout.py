@@ -56,13 +56,12 @@ def write_recon(path: Path, drive: Drive, *, collided: bool = False) -> None:
     import h5py
 
     steps = len(drive.yaw)
-    pictures = [np.frombuffer(_picture(drive, step, height=240, width=320), np.uint8) for step in range(steps)]
     speed = np.linalg.norm(np.diff(drive.position, axis=0, append=drive.position[-1:]), axis=1) / SECONDS_PER_STEP
     with h5py.File(path, "w") as file:
-        for camera in ("rgb_left", "rgb_right"):
+        for camera, apart_px in (("rgb_left", 0), ("rgb_right", 6)):
             images = file.create_dataset(f"images/{camera}", (steps,), h5py.vlen_dtype(np.uint8))
-            for step, picture in enumerate(pictures):
-                images[step] = picture
+            for step in range(steps):
+                images[step] = np.frombuffer(_picture(drive, step, height=240, width=320, apart_px=apart_px), np.uint8)
         file["images/thermal"] = np.zeros((steps, 32, 32), np.float32)
         file["lidar"] = np.full((steps, 360), np.inf, np.float32)
         file["jackal/position"] = np.column_stack([drive.position, np.zeros(steps)])
@@ -73,15 +72,16 @@ def write_recon(path: Path, drive: Drive, *, collided: bool = False) -> None:
         file["collision/any"] = np.arange(steps) == (2 if collided else -1)
 
 
-def _picture(drive: Drive, step: int, *, height: int, width: int) -> bytes:
-    """Grass below a horizon, and a pole that stands still in the world, so that it wanders as the robot turns."""
+def _picture(drive: Drive, step: int, *, height: int, width: int, apart_px: int = 0) -> bytes:
+    """Grass below a horizon, and a pole that stands still in the world, so that it wanders as the robot turns. A camera
+    further right has the pole `apart_px` further left."""
     import simplejpeg
 
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     image = np.empty((height, width, 3), np.uint8)
     image[:] = (150, 190, 230)
     image[rows > height * 0.5 + 4 * np.sin(step)] = (70, 130, 60)
-    pole = width * (0.5 + 0.4 * np.sin(drive.yaw[step]))
+    pole = width * (0.5 + 0.4 * np.sin(drive.yaw[step])) - apart_px
     image[(abs(columns - pole) < 4) & (rows > height * 0.3)] = (120, 60, 30)
     return simplejpeg.encode_jpeg(image, quality=JPEG_QUALITY, colorsubsampling="420")
 

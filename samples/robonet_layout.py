@@ -1,14 +1,22 @@
 """Writes small RoboNet files in both of their image encodings, with the habit that readers have to meet: each encoder
 took the lab's images for another channel order than the file says."""
 
+import argparse
+import itertools
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from samples.drawn import drawn_frames
+from samples.layout_command import layout_parser, write_layout
 from samples.video_file import write_video
+
+Encoding = Literal["mp4", "jpg"]
+ImageFormat = Literal["RGB", "BGR"]
 
 HEIGHT, WIDTH = 48, 64
 LOW, HIGH = [0.4, -0.2, 0.1, 0.0, 0.0], [0.8, 0.2, 0.4, 3.1, 1.0]
@@ -22,8 +30,8 @@ def pictures(states: int, camera: int) -> np.ndarray:
 def write_episode(
     path: Path,
     *,
-    encoding: Literal["mp4", "jpg"] = "mp4",
-    image_format: Literal["RGB", "BGR"] = "RGB",
+    encoding: Encoding = "mp4",
+    image_format: ImageFormat = "RGB",
     states: int = 6,
     action_width: int = 4,
     cameras: int = 2,
@@ -71,3 +79,19 @@ def _write_jpegs(group, as_encoded: np.ndarray, image_format: str) -> None:
         data = simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=95, colorsubsampling="444")
         array = group.create_dataset(f"frame{number}", data=np.frombuffer(data, np.uint8))
         array.attrs["shape"], array.attrs["image_format"] = image.shape, image_format
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = layout_parser(__doc__, episodes=6)
+
+    def write(options: argparse.Namespace) -> None:
+        kinds = itertools.cycle(itertools.product(get_args(Encoding), get_args(ImageFormat)))
+        for number, (encoding, image_format) in zip(range(options.episodes), kinds, strict=False):
+            file = options.out / f"sawyer_traj{number}.hdf5"
+            write_episode(file, encoding=encoding, image_format=image_format, states=20 + number)
+
+    return write_layout(parser, argv, write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

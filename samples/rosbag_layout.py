@@ -6,12 +6,16 @@ observations, and a gripper command that is sent only when it changes. Receipt i
 The motion is written out in closed form, so that a test can compute what every step must hold.
 """
 
-from collections.abc import Iterator
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
+
+from samples.layout_command import layout_parser, write_layout
 
 NS = 1_000_000_000
 START_NS = 1_700_000_000 * NS
@@ -159,3 +163,19 @@ class _Maker:
 
     def text(self, value: str):
         return self._new("std_msgs/msg/String", data=value)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = layout_parser(__doc__, episodes=6)
+    parser.add_argument("--kind", choices=get_args(Kind), default="mcap", help="container (default: %(default)s)")
+
+    def write(options: argparse.Namespace) -> None:
+        for number in range(options.episodes):
+            name = f"take_{number}.bag" if options.kind == "ros1" else f"take_{number}"
+            write_bag(options.out / name, options.kind, seconds=2.0 + 0.2 * number)
+
+    return write_layout(parser, argv, write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

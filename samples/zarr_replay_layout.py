@@ -5,11 +5,16 @@ meet them: PushT's images are float32 in chunks that episodes share, the real ro
 of its steps, UMI's images are JPEG XL in a zip and its actions are not there. The same call writes the same values.
 """
 
+import argparse
+import shutil
+import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from samples.layout_command import layout_parser, write_layout
 from samples.video_file import write_video
 
 VIDEO_FRAMES_A_STEP = 3
@@ -92,8 +97,8 @@ def write_replay(
 
     blosc = numcodecs.Blosc(cname="lz4", clevel=5, shuffle=numcodecs.Blosc.NOSHUFFLE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    store = zarr.storage.ZipStore(path, mode="w") if path.suffix == ".zip" else zarr.storage.LocalStore(path)
-    root = zarr.open_group(store, mode="w", zarr_format=2)
+    folder = path.with_suffix(".unpacked") if path.suffix == ".zip" else path
+    root = zarr.open_group(folder, mode="w", zarr_format=2)
     for name, values in columns.items():
         is_image = values.ndim == 4
         rows = image_rows_a_chunk if is_image else len(values)
@@ -107,7 +112,16 @@ def write_replay(
         )
         array[:] = values
     root.create_array("meta/episode_ends", data=np.cumsum(lengths, dtype=np.int64), compressors=None)
-    store.close()
+    if folder != path:
+        _pack(folder, path)
+        shutil.rmtree(folder)
+
+
+def _pack(folder: Path, path: Path) -> None:
+    """A zip file that bears no date: the zarr package would write the time of day into it."""
+    with zipfile.ZipFile(path, "w") as packed:
+        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            packed.writestr(zipfile.ZipInfo(file.relative_to(folder).as_posix()), file.read_bytes())
 
 
 def _turning_poses(length: int) -> np.ndarray:
@@ -120,3 +134,24 @@ def _turning_poses(length: int) -> np.ndarray:
     turned = Rotation.from_euler("xz", np.stack([about_x, about_z], axis=1))
     position = np.stack([0.3 + 0.01 * step, 0.02 * step, 0.2 - 0.005 * step], axis=1)
     return np.concatenate([position, turned.as_rotvec()], axis=1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = layout_parser(__doc__, episodes=6)
+    layouts = ("pusht", "real", "umi", "umi_bimanual")
+    parser.add_argument("--layout", choices=layouts, default="pusht", help="(default: %(default)s)")
+
+    def write(options: argparse.Namespace) -> None:
+        lengths = [20 + number for number in range(options.episodes)]
+        if options.layout == "pusht":
+            write_pusht(options.out / "pusht_cchi_v7_replay.zarr", lengths)
+        elif options.layout == "real":
+            write_real_session(options.out, lengths)
+        else:
+            write_umi(options.out / "dataset.zarr.zip", lengths, robots=2 if options.layout == "umi_bimanual" else 1)
+
+    return write_layout(parser, argv, write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

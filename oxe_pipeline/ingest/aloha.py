@@ -13,7 +13,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from oxe_pipeline.episode import SourceEpisode
-from oxe_pipeline.ingest.hdf5_file import SUFFIXES, opened
+from oxe_pipeline.ingest.hdf5_file import files_below, opened
 from oxe_pipeline.ingest.hdf5_frames import HDF5Frames, columns
 from oxe_pipeline.ingest.raw_folder import number_order
 
@@ -32,8 +32,7 @@ def find_episodes(root: str | Path) -> tuple[list[str], list[str]]:
     Only `episode_<N>` is an episode. `mirror_episode_<N>` is one with left and right exchanged, made from it, and files
     of features hold no recording; they are the others. Nothing is opened.
     """
-    root = Path(root)
-    files = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix in SUFFIXES]
+    files = files_below(root)
     episodes = [file for file in files if _EPISODE.fullmatch(PurePosixPath(file).stem)]
     return sorted(episodes, key=number_order), sorted(set(files) - set(episodes), key=number_order)
 

@@ -18,9 +18,10 @@ from oxe_pipeline.language.clean import clean_labels
 from oxe_pipeline.language.rules import comparable
 from oxe_pipeline.quality.checks import check_episode, check_source
 from oxe_pipeline.quality.step_flags import misplaced
+from schemas.dataset_spec import DatasetSpec
 from schemas.operations import Plus
 from schemas.slots import ACTION_WIDTH, RAW_WIDTH, STATE_WIDTH
-from schemas.spec import Channel, DatasetSpec, nearest, parse_source, slot_indices
+from schemas.spec_parts import Channel, nearest, parse_source, slot_indices
 
 METADATA_PREFIX = "episode_metadata/"
 
@@ -125,12 +126,10 @@ def _fill(source: SourceEpisode, spec: DatasetSpec, what: Literal["action", "sta
 
 
 def _channel_values(source: SourceEpisode, spec: DatasetSpec, channel: Channel) -> np.ndarray:
-    key, _ = parse_source(channel.source)
-    packed = channel.ops and channel.ops[0].op == "decode_zlib"
-    values = _column(source, spec, key) if packed else _numbers(source, spec, channel.source)
+    values = _numbers(source, spec, channel.source)
     for op in channel.ops:
         values = values + _numbers(source, spec, op.source) if isinstance(op, Plus) else apply_column(op, values)
-    return np.asarray(values)
+    return values
 
 
 def _numbers(source: SourceEpisode, spec: DatasetSpec, text: str) -> np.ndarray:

@@ -19,6 +19,8 @@ from oxe_pipeline.ingest.bag_messages import image_in
 from schemas.bag import BagLayout
 from schemas.spec import DatasetSpec
 
+MIN_COVER = 0.9
+"""Share of the time from a bag's first message to its last."""
 MAX_RATE_ERROR = 0.2
 """Share by which a clock's rate may differ from the spec's control_hz."""
 
@@ -91,7 +93,8 @@ def read_episode(key: str, *, root: str | Path, spec: DatasetSpec) -> SourceEpis
     steps: each column of `spec.bag`, numbers float64 [T, k] and images as Frames, and `time_s` float64 [T], since
     the first step. metadata: bag_name, folder_name, what a ROS 2 folder's metadata.yaml says; each text column, as in
     force at the first step, else as first said during the episode, else ""; "clock/<column>", "stamp" or "receipt".
-    quality_flags: "timestamps_uneven" where a clock's steps are not even.
+    quality_flags: "timestamps_uneven" where a clock's steps are not even; "recording_partly_used" where the steps,
+    which need every column, cover less than MIN_COVER of a bag that is one episode (a camera that stopped early).
     Raises DataError naming bag and topic: damaged, a topic missing, a gap, messages that do not hold the fields.
     """
     root, layout = Path(root), _layout_of(spec)
@@ -121,9 +124,21 @@ def read_episode(key: str, *, root: str | Path, spec: DatasetSpec) -> SourceEpis
                 steps[name] = BagFrames(root, path, column, chosen)
             else:
                 steps[name] = np.stack([column.values[place] for place in chosen])
-    uneven = bool(layout.clock) and not is_even(piece.ticks_ns, spec.control_hz)
-    flags = ("timestamps_uneven",) if uneven else ()
+    flags = _flags_of(piece, columns, spec)
     return SourceEpisode(key=key, source_path=key, steps=steps, metadata=metadata, split="", quality_flags=flags)
+
+
+def _flags_of(piece: Piece, columns: dict[str, Column], spec: DatasetSpec) -> tuple[str, ...]:
+    layout, flags = _layout_of(spec), []
+    if layout.clock and not is_even(piece.ticks_ns, spec.control_hz):
+        flags.append("timestamps_uneven")
+    times = [column.times()[0] for column in columns.values() if column.said.kind != "text"]
+    recorded_ns = max(int(each[-1]) for each in times) - min(int(each[0]) for each in times)
+    # A step at either end may rightly be lost: columns do not begin together, and a last command has no next step.
+    used_ns = int(piece.ticks_ns[-1] - piece.ticks_ns[0]) + 2 * NS / spec.control_hz
+    if not layout.several_episodes and used_ns < MIN_COVER * recorded_ns:
+        flags.append("recording_partly_used")
+    return tuple(flags)
 
 
 def _layout_of(spec: DatasetSpec) -> BagLayout:

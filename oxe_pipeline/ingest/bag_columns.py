@@ -1,7 +1,7 @@
 """The topics of one bag as columns: when each message came and what it says, without its image.
 
 A bag is read once, whatever it holds. Whose clock counts is decided per column: the sender's stamps where all are
-there, never go backwards and are within MAX_CLOCK_SKEW_S of the receipt, else the time of receipt.
+there, never go backwards and lie before the receipt, by MAX_DELAY_S at most, else the time of receipt.
 """
 
 import functools
@@ -18,7 +18,10 @@ from oxe_pipeline.ingest.bag_messages import image_data, numbers_in, stamp_ns, t
 from schemas.bag import BagColumn, BagLayout
 from schemas.spec import nearest
 
-MAX_CLOCK_SKEW_S = 1.0
+MAX_DELAY_S = 1.0
+"""From stamp to receipt. A sender's clock that is slow by less than this is taken for a slow network."""
+MAX_AHEAD_S = 0.05
+"""By which a stamp may lie after its receipt; more is a clock of another machine, not a measurement from the future."""
 MAX_MESSAGES = 1 << 23
 """Of all wanted topics of one bag: a day at 97 Hz."""
 RECORDING = "recording"
@@ -40,8 +43,9 @@ class Column:
         received = np.asarray(self.received_ns, np.int64)
         if self.stamped_ns and None not in self.stamped_ns:
             stamped = np.asarray(self.stamped_ns, np.int64)
-            close = np.abs(stamped - received) <= MAX_CLOCK_SKEW_S * NS
-            if close.all() and (np.diff(stamped) >= 0).all():
+            delays = received - stamped
+            one_clock = ((delays >= -MAX_AHEAD_S * NS) & (delays <= MAX_DELAY_S * NS)).all()
+            if one_clock and (np.diff(stamped) >= 0).all():
                 return stamped, "stamp"
         return received, "receipt"
 

@@ -9,9 +9,11 @@ Formats: wiki.ros.org/Bags/Format/2.0, ros2/rosbag2, mcap.dev/spec.
 
 import abc
 import functools
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import yaml
 
@@ -24,6 +26,8 @@ MAX_CHUNK_BYTES = 1 << 28
 MAX_METADATA_BYTES = 1 << 24
 SUFFIXES = (".bag", ".db3", ".mcap")
 
+_COMPUTED = re.compile(r"\b(AS|VIRTUAL)\b", re.IGNORECASE)
+
 
 class Bag(abc.ABC):
     """An opened recording."""
@@ -34,8 +38,9 @@ class Bag(abc.ABC):
     def messages(
         self, topics: Iterable[str], start_ns: int = 0, stop_ns: int = FOREVER_NS
     ) -> Iterator[tuple[str, int, object]]:
-        """(topic, time of receipt in ns, message) of the named topics, in order of receipt, received at or after
-        `start_ns` and before `stop_ns`. Raises DataError where the file is damaged or a message does not decode."""
+        """(topic, time of receipt in ns, message) of the named topics, each topic's in order of receipt, received at or
+        after `start_ns` and before `stop_ns`. Raises DataError where the file is damaged or a message does not
+        decode."""
 
 
 def find_bags(root: str | Path, below: str = "") -> Iterator[str]:
@@ -67,9 +72,12 @@ def opened_bag(root: str | Path, path: str) -> Iterator[Bag]:
         if information.get("storage_identifier") == "mcap":
             yield McapBag(files, path)
             return
+        _refuse_queries(files, path)
     elif file.suffix == ".mcap":
         yield McapBag([file], path)
         return
+    elif file.suffix == ".db3":
+        _refuse_queries([file], path)
     with _ros_bag(file, path) as bag:
         yield bag
 
@@ -115,13 +123,14 @@ class _RosBag(Bag):
 
     def __init__(self, reader, path: str):
         self._reader, self._path = reader, path
-        self.topics = frozenset(connection.topic for connection in reader.connections)
+        # A damaged metadata.yaml may put a list where the name should be.
+        self.topics = frozenset(str(connection.topic) for connection in reader.connections)
 
     def messages(
         self, topics: Iterable[str], start_ns: int = 0, stop_ns: int = FOREVER_NS
     ) -> Iterator[tuple[str, int, object]]:
         wanted = set(topics)
-        connections = [connection for connection in self._reader.connections if connection.topic in wanted]
+        connections = [connection for connection in self._reader.connections if str(connection.topic) in wanted]
         if not connections:
             return
         raw = _faults_named(self._reader.messages(connections=connections, start=start_ns, stop=stop_ns), self._path)
@@ -130,8 +139,22 @@ class _RosBag(Bag):
                 message = self._reader.deserialize(data, connection.msgtype)
             except Exception as error:  # a damaged message raises almost anything
                 reason = f"a message of type {connection.msgtype} does not decode: {_one_line(error)}"
-                raise DataError(reason, episode=self._path, field=connection.topic) from None
-            yield connection.topic, int(time_ns), message
+                raise DataError(reason, episode=self._path, field=str(connection.topic)) from None
+            yield str(connection.topic), int(time_ns), message
+
+
+def _refuse_queries(databases: list[Path], path: str) -> None:
+    """DataError where a database holds a view, a trigger or a computed column, any of which may run for ever when it is
+    read; a recorder makes none. What is no database is left to the one who opens it."""
+    import sqlite3
+
+    for file in databases:
+        address = f"file:{quote(str(file))}?immutable=1"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as database:
+            for kind, name, text in database.execute("SELECT type, name, sql FROM sqlite_master"):
+                if kind not in ("table", "index") or _COMPUTED.search(str(text)):
+                    reason = f"{file.name}: {str(name)[:60]!r} is computed by a query, must be a plain table"
+                    raise DataError(reason, episode=path, field="bag")
 
 
 @contextmanager

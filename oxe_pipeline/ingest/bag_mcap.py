@@ -54,15 +54,16 @@ class McapBag(Bag):
         self, topics: Iterable[str], start_ns: int = 0, stop_ns: int = FOREVER_NS
     ) -> Iterator[tuple[str, int, object]]:
         wanted = frozenset(topics)
-        latest = 0
+        latest: dict[str, int] = {}
         for file, definitions in self._files:
             for time_ns, channel_id, data in definitions.messages_in(self._chunks(file, start_ns, stop_ns), wanted):
-                if time_ns < latest:
+                topic = definitions.topic(channel_id)
+                if time_ns < latest.get(topic, 0):
                     reason = f"{file.name}: messages are not in order of time; write it again with mcap sort"
-                    raise DataError(reason, episode=self._path, field="bag")
-                latest = time_ns
+                    raise DataError(reason, episode=self._path, field=topic)
+                latest[topic] = time_ns
                 if start_ns <= time_ns < stop_ns:
-                    yield definitions.topic(channel_id), time_ns, definitions.decoded(channel_id, data)
+                    yield topic, time_ns, definitions.decoded(channel_id, data)
 
     def _chunks(self, file: Path, start_ns: int, stop_ns: int) -> Iterator[list[tuple[int, bytes]]]:
         """The records (kind, content) of schemas, channels and messages, a chunk at a time; chunks outside of the times

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from oxe_pipeline.episode import DataError, Frames, SourceEpisode
-from oxe_pipeline.ingest.raw_folder import inside, number_order
+from oxe_pipeline.ingest.raw_folder import inside, number_order, whole_file, whole_files
 from oxe_pipeline.ingest.restricted_pickle import load_pickle, plain_numbers
 from schemas.rlds import ABSENT_IMAGE
 
@@ -71,7 +71,7 @@ def read_episode(path: str, *, root: str | Path, cameras: Sequence[int] = range(
         wanted = ", ".join(f"images{camera}" for camera in cameras)
         raise DataError(f"none of the camera folders {wanted} is there", episode=path, field="images")
     for camera, files in frames.items():
-        present = [inside(root, file, path).read_bytes() for file in files]
+        present = whole_files(root, files, path)
         steps[f"observation/image_{camera}"] = present or [ABSENT_IMAGE] * len(actions[acted])
     return SourceEpisode(
         key=path,
@@ -135,7 +135,7 @@ def _frame_paths(folder: Path, length: int, path: str) -> list[Path]:
 def _labels(root: Path, folder: Path, path: str) -> list[bytes]:
     """Every line of lang.txt as bytes; what they say and in which encoding is for the language rules to decide."""
     file = folder / "lang.txt"
-    return inside(root, file, path).read_bytes().splitlines() if file.exists() else []
+    return whole_file(root, file, path).splitlines() if file.exists() else []
 
 
 def _has_late_cameras(path: str) -> bool:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 import numpy as np
 
 from oxe_pipeline.episode import DataError, Frames, SourceEpisode
+from oxe_pipeline.ingest.columns import number_table
 from oxe_pipeline.ingest.hdf5_file import opened, own_array, own_group, read_whole
 from oxe_pipeline.ingest.metadata_file import parsed_file
 from oxe_pipeline.ingest.raw_folder import inside
@@ -168,7 +169,8 @@ def _rows(root: Path, key: EpisodeFolder) -> tuple[dict[str, np.ndarray], dict[s
             if name in _MAY_LACK and place not in content:
                 continue
             column = np.asarray(read_whole(own_array(content, place, key.path), key.path, place))
-            rows[name] = _matrix(column, _WIDTHS.get(name.rpartition("/")[2], 1), key.path, place)
+            width = _WIDTHS.get(name.rpartition("/")[2], 1)
+            rows[name] = number_table(column, width, episode=key.path, field=place)
         types = own_group(content, _CAMERA_TYPES, key.path)
         serials = {}
         for serial in types:
@@ -183,13 +185,6 @@ def _rows(root: Path, key: EpisodeFolder) -> tuple[dict[str, np.ndarray], dict[s
         [rows["action_dict/cartesian_position"], rows["action_dict/gripper_position"]], axis=1
     )
     return rows, serials
-
-
-def _matrix(column: np.ndarray, width: int, episode: str, place: str) -> np.ndarray:
-    if column.dtype.kind not in "fiub" or column.ndim not in (1, 2) or column.size != len(column) * width:
-        reason = f"must be numbers [T, {width}], is {column.dtype} {list(column.shape)}"
-        raise DataError(reason, episode=episode, field=place)
-    return column.astype(np.float64).reshape(len(column), width)
 
 
 def _video(

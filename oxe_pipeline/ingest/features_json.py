@@ -12,6 +12,12 @@ from typing import Literal
 
 import numpy as np
 
+from oxe_pipeline.episode import DataError
+from oxe_pipeline.ingest.raw_folder import whole_file
+
+MAX_JSON_BYTES = 64 << 20
+"""A thousand times what the largest published data set has."""
+
 
 class RldsError(ValueError):
     """A folder that cannot be read as RLDS: where, what, and the remedy, in one line."""
@@ -53,19 +59,27 @@ class Features:
         return {leaf.key: leaf for leaf in self.leaves if not leaf.key.startswith("steps/")}
 
 
+def read_json(path: Path) -> object:
+    """What a JSON file of a TFDS directory holds. RldsError where it is no JSON file, leads elsewhere, or is beyond
+    MAX_JSON_BYTES."""
+    try:
+        return json.loads(whole_file(path.parent, path, path.name, most_bytes=MAX_JSON_BYTES))
+    except DataError as error:
+        raise RldsError(f"{path}: {error.reason}") from None
+    except (ValueError, RecursionError) as error:
+        raise RldsError(f"{path}: cannot be read as JSON ({error}); copy the file again") from None
+
+
 def read_features(path: str | Path) -> Features:
     """Features of a features.json. Raises RldsError when it is absent, not JSON, not TFDS's, or has no steps."""
     path = Path(path)
     if not path.is_file():
         raise RldsError(f"{path.parent}: no {path.name}; give the version folder of a TFDS data set, e.g. bridge/1.0.0")
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RldsError(f"{path}: not JSON ({error}); copy the file again") from None
+    content = read_json(path)
     node = content.get("content", content) if isinstance(content, dict) else {}
-    if "featuresDict" not in node and "features" in node:
+    if isinstance(node, dict) and "featuresDict" not in node and "features" in node:
         node = {"featuresDict": node}
-    if "featuresDict" not in node:
+    if not isinstance(node, dict) or "featuresDict" not in node:
         raise RldsError(f"{path}: not in the layout of TFDS 4.4 or newer; write the data set again with a newer TFDS")
     leaves: list[Leaf] = []
     skipped: list[str] = []
@@ -113,11 +127,14 @@ def _bytes_leaf(kind: Literal["text", "image"], keys: tuple[str, ...], sequences
 def _tensor_leaf(tensor: dict, keys: tuple[str, ...], sequences: tuple[int | None, ...]) -> Leaf:
     name = tensor.get("dtype", "float32")
     is_text = name in ("string", "object")
+    # bfloat16 is no numpy type; its values are stored as float32, which holds them all.
+    dtype = np.dtype(object) if is_text else np.dtype("float32" if name == "bfloat16" else name)
+    if not is_text and dtype.kind not in "biuf":
+        raise ValueError(f"{'/'.join(keys)}: {name} is no dtype of numbers")
     return Leaf(
         key="/".join(keys),
         kind="text" if is_text else "number",
-        # bfloat16 is no numpy type; its values are stored as float32, which holds them all.
-        dtype=np.dtype(object) if is_text else np.dtype("float32" if name == "bfloat16" else name),
+        dtype=dtype,
         shape=_dimensions(tensor),
         sequences=sequences,
         encoding=tensor.get("encoding") or "none",

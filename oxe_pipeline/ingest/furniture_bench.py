@@ -14,8 +14,9 @@ import numpy as np
 import xxhash
 
 from oxe_pipeline.episode import DataError, Frames, SourceEpisode
+from oxe_pipeline.ingest.columns import number_table
 from oxe_pipeline.ingest.raw_folder import inside, number_order
-from oxe_pipeline.ingest.restricted_pickle import load_pickle
+from oxe_pipeline.ingest.restricted_pickle import load_pickle, plain_numbers
 
 MAX_FILE_BYTES = 4 << 30
 """Four hours at 10 Hz would fit; the pickle's content is about as large as the file."""
@@ -106,12 +107,10 @@ def _listed(content: Mapping, key: str, path: str) -> list:
 def _table(values: list, width: int, path: str, field: str) -> np.ndarray:
     """float64 [T, width]; one number a step may stand alone."""
     try:
-        table = np.array([np.asarray(value, np.float64).ravel() for value in values])
-    except (TypeError, ValueError):
+        table = np.array([plain_numbers([value], most_rows=1).ravel() for value in values])
+    except ValueError:
         raise DataError("is not a table of numbers", episode=path, field=field) from None
-    if len(table) and (table.ndim != 2 or table.shape[1] != width):
-        raise DataError(f"{table[0].size} numbers a step, must be {width}", episode=path, field=field)
-    return table
+    return number_table(table, width, episode=path, field=field)
 
 
 def _robot_state(observation: object, name: str, path: str) -> object:
@@ -136,11 +135,11 @@ def _said(content: Mapping, path: str) -> dict[str, object]:
     success = content.get("success")
     if not isinstance(success, bool | np.bool_):
         raise DataError("must be true or false", episode=path, field="success")
-    folders = PurePosixPath(path).parts[:-1]
+    folders, description = PurePosixPath(path).parts[:-1], content.get("error_description")
     return {
         "furniture": furniture,
         "instruction": f"assemble {furniture.replace('_', ' ')}",
         "success": bool(success),
         "randomness": next((folder for folder in folders if folder in RANDOMNESS), ""),
-        "error_description": str(content.get("error_description", "")),
+        "error_description": description if isinstance(description, str) else "",
     }

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from oxe_pipeline.episode import DataError, SourceEpisode
-from oxe_pipeline.ingest.hdf5_file import SUFFIXES, opened, own_group, own_member, read_whole, text_attribute
+from oxe_pipeline.ingest.hdf5_file import keys_in_files, opened, own_group, own_member, read_whole, text_attribute
 from oxe_pipeline.ingest.hdf5_frames import columns
 
 HELD_BYTES = 32 << 20
@@ -48,14 +48,7 @@ def find_episodes(root: str | Path) -> Iterator[str]:
     A file that cannot be opened, or holds no demo, gives its own path as the one key: reading that key raises the
     DataError that says why. One file is open at a time.
     """
-    root = Path(root)
-    for path in sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES):
-        file = path.relative_to(root).as_posix()
-        try:
-            demos = find_demos(file, root=root)
-        except DataError:
-            demos = []
-        yield from [f"{file}/{demo}" for demo in demos] or [file]
+    return keys_in_files(root, lambda file: find_demos(file, root=root))
 
 
 def find_demos(file: str, *, root: str | Path) -> list[str]:

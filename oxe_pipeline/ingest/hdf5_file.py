@@ -1,7 +1,7 @@
 """HDF5 files of strangers, read with care: nothing that a file links to elsewhere is followed, nothing beyond
 `hdf5_limits` is read, and damage is a DataError that names file and place."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,23 @@ from oxe_pipeline.ingest.hdf5_limits import MAX_ATTRIBUTE_BYTES, MAX_DEPTH, MAX_
 from oxe_pipeline.ingest.raw_folder import inside
 
 SUFFIXES = (".hdf5", ".h5")
+
+
+def files_below(root: str | Path) -> list[str]:
+    """Paths below `root` of all files that are HDF5 by their names, in no order that means anything."""
+    root = Path(root)
+    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix in SUFFIXES]
+
+
+def keys_in_files(root: str | Path, names_of: Callable[[str], Sequence[str]]) -> Iterator[str]:
+    """Keys "folder/file.h5/name" of the episodes that `names_of(file)` finds, files by path, one open at a time. A file
+    for which it raises DataError gives its own path as the one key: reading that key is to raise the same."""
+    for file in sorted(files_below(root)):
+        try:
+            names = names_of(file)
+        except DataError:
+            names = []
+        yield from [f"{file}/{name}" for name in names] or [file]
 
 
 @contextmanager

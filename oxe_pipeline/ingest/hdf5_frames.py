@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from oxe_pipeline.episode import Frames
+from oxe_pipeline.episode import DataError, Frames
 from oxe_pipeline.ingest.hdf5_file import arrays, opened, own_array, read_whole, reading
-from oxe_pipeline.ingest.hdf5_limits import SLAB_BYTES, check_array
+from oxe_pipeline.ingest.hdf5_limits import MAX_EPISODE_BYTES, SLAB_BYTES, check_array
 from oxe_pipeline.quality.image_headers import is_jpeg, is_png
 
 MIN_ENCODED_BYTES = 256
@@ -70,8 +70,11 @@ class HDF5Frames(Frames):
 
 
 def frames_of(array, *, root: str | Path, file: str, episode: str, drop_last: int = 0) -> HDF5Frames:
-    """The images of an open h5py array, without the last `drop_last`. Nothing but the shape is read."""
+    """The images of an open h5py array, without the last `drop_last`. Nothing but the shape is read. DataError where it
+    is one value and no array."""
     with reading(episode, array.name):
+        if not array.shape:
+            raise DataError("is a single value, must be an image a step", episode=episode, field=array.name)
         return HDF5Frames(
             root=Path(root),
             file=file,
@@ -97,8 +100,9 @@ def columns(
     """(flat key, column [T - drop_last, ...]) of every array below the group: numbers read whole, images as frames.
 
     Pixels of up to `held_bytes` are read whole too. `skip`: names of the group's own members that are left out.
-    Raises DataError naming the array that is damaged or beyond the limits.
+    Raises DataError naming the array that is damaged or beyond the limits, for itself or with those before it.
     """
+    read_bytes = 0
     for key, array in arrays(group, episode, prefix, skip=skip):
         with reading(episode, key):
             is_small = array.ndim == 4 and array.nbytes <= held_bytes
@@ -106,6 +110,10 @@ def columns(
         if is_image and not is_small:
             yield key, frames_of(array, root=root, file=file, episode=episode, drop_last=drop_last)
         else:
+            read_bytes += array.nbytes
+            if read_bytes > MAX_EPISODE_BYTES:
+                reason = f"with the columns before it {read_bytes} bytes; at most {MAX_EPISODE_BYTES} are read whole"
+                raise DataError(reason, episode=episode, field=key)
             values = read_whole(array, episode, key)
             yield key, values[: len(values) - drop_last]
 

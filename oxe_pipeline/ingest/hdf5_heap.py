@@ -5,7 +5,8 @@ could stop it.
 Found by fuzzing. The price is one search through the file's bytes, once a process and file: a second for one or
 two gigabytes.
 
-Lengths of another width than eight bytes, which no recorder writes, are refused as damage.
+Lengths of another width than eight bytes, which no recorder writes, are refused as damage, and so are more entries than
+the file has room for: heaps laid over one another would take as long as the square of the file.
 
 Layout: HDF5 File Format Specification, version 3, III.E (global heap).
 """
@@ -33,9 +34,10 @@ def check_heaps(path: Path) -> None:
 @lru_cache(maxsize=64)
 def _check(path: Path, mtime_ns: int, size: int) -> None:
     """Time and size tell a changed file; many episodes of one file are checked once."""
+    left = size // _HEADER_BYTES
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for start in _places_of(SIGNATURE, file):
-            _walk(content, start)
+            left -= _walk(content, start, left)
 
 
 def _places_of(pattern: bytes, file: BinaryIO) -> Iterator[int]:
@@ -50,12 +52,13 @@ def _places_of(pattern: bytes, file: BinaryIO) -> Iterator[int]:
         before, searched = window[1 - len(pattern) :], searched + len(block)
 
 
-def _walk(content: mmap.mmap, start: int) -> None:
-    """From entry to entry of the heap at `start`, each of which must lie behind the one before and inside the heap."""
+def _walk(content: mmap.mmap, start: int, at_most: int) -> int:
+    """Goes from entry to entry of the heap at `start`, each of which must lie behind the one before and inside the
+    heap, and says how many there are."""
     if start + _HEADER_BYTES > len(content):
         raise ValueError(f"the heap at byte {start} is cut")
     (heap_bytes,) = struct.unpack_from("<Q", content, start + 8)
-    end, place = start + heap_bytes, start + _HEADER_BYTES
+    end, place, entries = start + heap_bytes, start + _HEADER_BYTES, 0
     if end > len(content):
         raise ValueError(f"the heap at byte {start} claims {heap_bytes} bytes")
     while place + _HEADER_BYTES <= end:
@@ -63,4 +66,7 @@ def _walk(content: mmap.mmap, start: int) -> None:
         taken = _HEADER_BYTES + (size + 7) // 8 * 8 if index else size  # entry 0 is the free rest, told with its header
         if taken < _HEADER_BYTES or place + taken > end:
             raise ValueError(f"entry {index} of the heap at byte {start} claims {size} bytes")
-        place += taken
+        place, entries = place + taken, entries + 1
+        if entries > at_most:
+            raise ValueError(f"the heap at byte {start} lies over others")
+    return entries

@@ -20,6 +20,8 @@ MAX_STEPS = 1_000_000
 MAX_ATTRIBUTE_BYTES = 64 << 20
 MAX_COLUMN_BYTES = 1 << 30
 """An array that is read whole; images are not."""
+MAX_EPISODE_BYTES = 1 << 30
+"""All arrays of a group that are read whole: a hundred columns of nothing but zeros take no room in a file."""
 MAX_IMAGE_BYTES = 256 << 20
 """One step of an image array: 8192 x 8192 pixels of three bytes fit."""
 MAX_CHUNK_BYTES = 1 << 30

@@ -31,7 +31,6 @@ class Feature:
     """One declared column; `dtype` "video" has no column in the tables, "image" holds encoded images."""
 
     dtype: str
-    shape: tuple[int, ...]
     is_depth: bool = False
 
 
@@ -230,10 +229,9 @@ def _sentences(stated: object) -> tuple[str, ...]:
 
 def _feature(entry: dict) -> Feature:
     """Also v2.0 and v3.0 spellings of the depth flag."""
-    shape = tuple(int(size) for size in entry.get("shape") or ())
     info = entry.get("info") or entry.get("video_info") or {}
     depth = bool(info.get("video.is_depth_map") or info.get("is_depth_map"))
-    return Feature(dtype=str(entry["dtype"]), shape=shape, is_depth=depth)
+    return Feature(dtype=str(entry["dtype"]), is_depth=depth)
 
 
 def _splits(stated: dict[str, str]) -> tuple[tuple[str, int, int], ...]:

@@ -20,8 +20,13 @@ from oxe_pipeline.ingest.raw_folder import inside
 EPISODE_INDEX = "episode_index"
 MAX_ROWS = 20_000_000
 """Of one file: 180 hours at 30 Hz."""
-MAX_VALUES = 1 << 28
-"""Numbers of one column of one file, as its footer declares them: a gigabyte of float32."""
+MAX_VALUES = 1 << 26
+"""Numbers of one column of one row group, as the file's footer declares them: a quarter of a gigabyte of float32."""
+
+MAX_TEXT_BYTES = 1 << 20
+"""Of one text: a few bytes of a file can name one long text in every row."""
+MAX_TEXTS_BYTES = 1 << 28
+"""Of one column of texts of one row group, as the file's footer declares them."""
 
 _BUFFER_BYTES = 1 << 20
 _BATCH_ROWS = 64
@@ -81,6 +86,8 @@ def read_columns(root: Path, name: str, rows: Rows, columns: Collection[str]) ->
     with _opened(root, name) as file:
         chosen = [key for key in columns if key in file.schema_arrow.names]
         _check_size(file, chosen, name)
+        texts = [key for key in chosen if _is_text(file.schema_arrow.field(key).type)]
+    with _opened(root, name, as_dictionary=texts) as file:
         pieces: dict[str, list] = {key: [] for key in chosen}
         for batch in _batches(file, rows, chosen):
             for key in chosen:
@@ -121,13 +128,19 @@ def _values(column: pa.Array, root: Path, file: str, key: str) -> np.ndarray | l
         column = column.storage
     kind = column.type
     if pa.types.is_dictionary(kind):
+        if _is_text(kind.value_type) and (pc.max(pc.binary_length(column.dictionary)).as_py() or 0) > MAX_TEXT_BYTES:
+            raise DataError(f"{file}: a text of more than {MAX_TEXT_BYTES} bytes", episode=file, field=key)
         column = column.dictionary_decode()
         kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if _is_text(kind):
         return column.to_pylist()
     if pa.types.is_struct(kind) and {"bytes", "path"} <= {kind.field(i).name for i in range(kind.num_fields)}:
         return [_image(entry, root, file, key) for entry in column.to_pylist()]
     return _numbers(column, file, key)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _numbers(column: pa.Array, file: str, key: str) -> np.ndarray | None:
@@ -186,19 +199,27 @@ def _check_size(file, columns: Collection[str], name: str) -> None:
     for group in range(metadata.num_row_groups):
         for number in range(metadata.num_columns):
             column = metadata.row_group(group).column(number)
-            if column.path_in_schema.split(".list.")[0] in columns and column.num_values > MAX_VALUES:
+            if column.path_in_schema.split(".list.")[0] not in columns:
+                continue
+            if column.num_values > MAX_VALUES:
                 reason = f"{column.num_values} values in one row group; at most {MAX_VALUES} are read"
+                raise DataError(reason, episode=name, field=column.path_in_schema)
+            if column.physical_type == "BYTE_ARRAY" and column.total_uncompressed_size > MAX_TEXTS_BYTES:
+                reason = f"{column.total_uncompressed_size} bytes of text; at most {MAX_TEXTS_BYTES} are read"
                 raise DataError(reason, episode=name, field=column.path_in_schema)
 
 
 @contextmanager
-def _opened(root: Path, name: str):
+def _opened(root: Path, name: str, as_dictionary: Collection[str] = ()):
+    """The file; texts of the columns `as_dictionary` come once each, with a number a row."""
     path = inside(root, root / name, name)
     if not path.is_file():
         raise DataError(f"no such file: {name}", episode=name, field="file")
     try:
         # Without a buffer size a whole column of a row group is read at once, which for images is the whole file.
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+        with pq.ParquetFile(
+            path, buffer_size=_BUFFER_BYTES, pre_buffer=False, read_dictionary=list(as_dictionary)
+        ) as file:
             yield file
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
         if isinstance(error, DataError):

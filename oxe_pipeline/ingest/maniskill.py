@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from oxe_pipeline.episode import DataError, Frames, SourceEpisode
-from oxe_pipeline.ingest.hdf5_file import SUFFIXES, opened, own_array, own_group, read_whole
+from oxe_pipeline.ingest.hdf5_file import keys_in_files, opened, own_array, own_group, read_whole
 from oxe_pipeline.ingest.hdf5_frames import columns
 from oxe_pipeline.ingest.metadata_file import parsed_file
 
@@ -50,14 +50,7 @@ def find_episodes(root: str | Path) -> Iterator[str]:
     """Keys "PickCube-v1/motionplanning/trajectory.h5/traj_3" of all episodes below `root`: files by path, episodes by
     number, whatever numbers there are. A file that cannot be opened or holds no episode gives its own path as the one
     key: reading that key raises the DataError that says why."""
-    root = Path(root)
-    for path in sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES):
-        file = path.relative_to(root).as_posix()
-        try:
-            names = _episodes_of(file, root)
-        except DataError:
-            names = []
-        yield from [f"{file}/{name}" for name in names] or [file]
+    return keys_in_files(root, lambda file: _episodes_of(file, root))
 
 
 def _episodes_of(file: str, root: str | Path) -> list[str]:
@@ -91,7 +84,7 @@ def read_episode(key: str, *, root: str | Path) -> SourceEpisode:
         after = columns(group, key, "", root=root, file=file, skip=frozenset(group) - _OF_STATES, drop_last=1)
         steps |= after
     outcomes = steps.get("success")
-    if isinstance(outcomes, np.ndarray) and outcomes.ndim == 1 and len(outcomes):
+    if isinstance(outcomes, np.ndarray) and outcomes.ndim == 1 and len(outcomes) and outcomes.dtype.kind in "biuf":
         said |= {"success_known": True, "success": bool(outcomes[-1])}
     return SourceEpisode(key=key, source_path=key, steps=steps, metadata=said, split="")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from oxe_pipeline.episode import DataError, Frames, SourceEpisode
+from oxe_pipeline.episode import Frames, SourceEpisode
+from oxe_pipeline.ingest.columns import number_table
 from oxe_pipeline.ingest.hdf5_file import SUFFIXES, opened, own_array, read_whole
 from oxe_pipeline.ingest.hdf5_frames import frames_of
 from oxe_pipeline.ingest.raw_folder import number_order
@@ -46,7 +47,8 @@ def read_episode(path: str, *, root: str | Path) -> SourceEpisode:
     with opened(root, path) as content:
         steps: dict[str, np.ndarray | list | Frames] = {}
         for name, width in NUMBERS.items():
-            steps[name] = _numbers(read_whole(own_array(content, name, path), path, name), width, path, name)
+            values = read_whole(own_array(content, name, path), path, name)
+            steps[name] = number_table(values, width, episode=path, field=name)
         for camera in CAMERAS:
             if camera == CAMERAS[0] or camera in content:
                 steps[camera] = frames_of(own_array(content, camera, path), root=root, file=path, episode=path)
@@ -58,11 +60,3 @@ def read_episode(path: str, *, root: str | Path) -> SourceEpisode:
         split="",
         quality_flags=(COLLISION_FLAG,) if collided else (),
     )
-
-
-def _numbers(values: np.ndarray, width: int, path: str, name: str) -> np.ndarray:
-    """float64 [T, width]; a single number a step may be stored without the inner dimension."""
-    if values.dtype.kind not in "fiu" or values.ndim not in (1, 2) or values.size != len(values) * width:
-        reason = f"must be [T, {width}] numbers, is {values.dtype} {list(values.shape)}"
-        raise DataError(reason, episode=path, field=name)
-    return values.reshape(-1, width).astype(np.float64)

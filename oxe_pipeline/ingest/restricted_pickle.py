@@ -2,15 +2,21 @@
 strangers. Files that need another class (ROS messages, a lab's own) are refused by the class's name; they must be
 converted where that class is at home.
 
-What it does not guard against: a file made to exhaust memory, or one that forges the inner state of a NumPy dtype; both
-can end the process that reads it, neither names code to run.
+Before it is loaded, a pickle's instructions are listed once: lengths and places that go beyond the file, for which the
+unpickler would allocate whatever they say, are refused. That costs half a microsecond an instruction.
+
+What it does not guard against: a file that forges the inner state of a NumPy dtype, which can end the process that
+reads it; it names no code to run.
 """
 
+import mmap
+import os
 import pickle
+import pickletools
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
@@ -81,6 +87,7 @@ def _unpickled(path: Path, to_the_pickle: Callable[[IO[bytes]], None]) -> object
     try:
         with path.open("rb") as file:
             to_the_pickle(file)
+            _check_lengths(file)
             return _NumpyUnpickler(file, encoding="latin1").load()
     except FileNotFoundError:
         raise DataError("no such file", **where) from None
@@ -91,6 +98,20 @@ def _unpickled(path: Path, to_the_pickle: Callable[[IO[bytes]], None]) -> object
         # A damaged pickle raises almost anything: EOFError, ValueError, KeyError, TypeError, AttributeError ...
         what = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"does not unpickle: {what}", **where) from None
+
+
+def _check_lengths(file: IO[bytes]) -> None:
+    """ValueError where the pickle that starts here is cut, declares a frame beyond the end, or numbers what it keeps
+    higher than it has instructions."""
+    size = os.fstat(file.fileno()).st_size
+    if file.tell() == size:
+        return
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        content.seek(file.tell())
+        for number, (instruction, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], content))):
+            most = {"FRAME": size, "PUT": number, "BINPUT": number, "LONG_BINPUT": number}.get(instruction.name)
+            if most is not None and (argument is None or argument > most):
+                raise ValueError(f"{instruction.name} {argument} in a pickle of {size} bytes")
 
 
 class _ForeignClass(pickle.UnpicklingError):

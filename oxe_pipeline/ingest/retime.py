@@ -76,21 +76,20 @@ def _composed(rotation_vectors: np.ndarray, starts: np.ndarray, last: np.ndarray
 def shift_observations(episode: Episode, steps: int) -> Episode:
     """Row t holds the observation made *after* action t: observations move `steps` later, so that each stands before
     the action it led to, and the ends without a partner are dropped."""
-    observed, acted = slice(None, -steps), slice(steps, None)
-    columns = {name: column[acted] for name in _PER_STEP if (column := getattr(episode, name)) is not None}
-    columns["state"], columns["state_raw"] = episode.state[observed], episode.state_raw[observed]
-    images = {camera: frames[observed] for camera, frames in episode.images.items()}
-    return replace(episode, **columns, images=images)
+    return _paired(episode, observed=slice(None, -steps), acted=slice(steps, None))
 
 
 def shift_actions(episode: Episode, steps: int) -> Episode:
     """Row t holds an observation of `steps` rows before: it is paired with the action of row t - `steps`; the ends
     without a partner are dropped. Rewards stay with their actions."""
-    observed, acted = slice(steps, None), slice(None, -steps)
-    columns = {name: column[acted] for name in _PER_STEP if (column := getattr(episode, name)) is not None}
-    columns["state"], columns["state_raw"] = episode.state[observed], episode.state_raw[observed]
+    return _paired(episode, observed=slice(steps, None), acted=slice(None, -steps))
+
+
+def _paired(episode: Episode, *, observed: slice, acted: slice) -> Episode:
+    """Observations of one stretch of rows beside the actions, and what they earned, of another of the same length."""
+    acting = select_steps(episode, acted)
     images = {camera: frames[observed] for camera, frames in episode.images.items()}
-    return replace(episode, **columns, images=images)
+    return replace(acting, state=episode.state[observed], state_raw=episode.state_raw[observed], images=images)
 
 
 def drop_no_ops(episode: Episode, threshold: float) -> Episode:

@@ -5,7 +5,7 @@ benchmarks.reader` measures both in one run). The price: no tf.data graph, and o
 uses. A split whose files are absent is reported, not fatal: partial copies are common.
 """
 
-import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +13,9 @@ from pathlib import Path
 
 from oxe_pipeline.episode import DataError, Episode, SourceEpisode
 from oxe_pipeline.ingest.example_proto import ExampleError, parse_example
-from oxe_pipeline.ingest.features_json import Features, RldsError, read_features
+from oxe_pipeline.ingest.features_json import Features, RldsError, read_features, read_json
 from oxe_pipeline.ingest.leaf_values import leaf_value
+from oxe_pipeline.ingest.raw_folder import inside
 from oxe_pipeline.ingest.record_files import read_records
 from oxe_pipeline.ingest.unified_rlds import is_unified, unified_episode
 
@@ -22,6 +23,7 @@ INFO = "dataset_info.json"
 FEATURES = "features.json"
 METADATA = "metadata.json"
 FILE_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+MAX_EPISODES_A_FILE = 1 << 20
 FILE_FORMATS = ("tfrecord", "array_record", "parquet")
 
 
@@ -51,7 +53,7 @@ class RldsDirectory:
 
     def __init__(self, path: str | Path):
         self.path = find_version_folder(path)
-        self._info = _read_json(self.path / INFO)
+        self._info = _mapping(self.path / INFO)
         self.name: str = self._info.get("name", "")
         self.config: str = self._info.get("configName", "")
         self.version: str = self._info.get("version", "")
@@ -68,7 +70,7 @@ class RldsDirectory:
     def metadata(self) -> dict:
         """metadata.json: what the builder left beside the data; {} where there is none."""
         path = self.path / METADATA
-        return _read_json(path) if path.is_file() else {}
+        return _mapping(path) if path.is_file() else {}
 
     @property
     def is_unified(self) -> bool:
@@ -80,6 +82,10 @@ class RldsDirectory:
             lengths = [int(length) for length in split.get("shardLengths", [])]
         except ValueError as error:
             raise RldsError(f"{self.path / INFO}: shardLengths: {error}; copy the file again") from None
+        if any(not 0 <= length <= MAX_EPISODES_A_FILE for length in lengths):
+            raise RldsError(
+                f"{self.path / INFO}: shardLengths are from 0 to {MAX_EPISODES_A_FILE}; copy the file again"
+            )
         suffix = self._info.get("fileFormat") or "tfrecord"
         if suffix not in FILE_FORMATS:
             raise RldsError(
@@ -87,7 +93,10 @@ class RldsDirectory:
             )
         template = split.get("filepathTemplate") or FILE_TEMPLATE
         names = [_shard_name(template, self.name, split["name"], suffix, i, len(lengths)) for i in range(len(lengths))]
-        files = [self.path / name for name in names]
+        try:
+            files = [inside(self.path, self.path / name, self.name) for name in names]
+        except DataError as error:
+            raise RldsError(f"{self.path / INFO}: split {split['name']!r}: {error.field}: {error.reason}") from None
         return SplitFiles(
             files=[file for file in files if file.is_file()],
             lengths=dict(zip(names, lengths, strict=True)),
@@ -170,7 +179,8 @@ def find_version_folder(path: str | Path) -> Path:
         raise RldsError(f"{path}: no such folder; give the folder that `tfds build` wrote")
     if (path / INFO).is_file():
         return path
-    below = sorted({found.parent for depth in ("*", "*/*", "*/*/*") for found in path.glob(f"{depth}/{INFO}")})
+    found = {info.parent for depth in ("*", "*/*", "*/*/*") for info in path.glob(f"{depth}/{INFO}")}
+    below = sorted(folder for folder in found if folder.resolve().is_relative_to(path.resolve()))
     if not below:
         raise RldsError(f"{path}: no {INFO} in it or below it; give the folder that `tfds build` wrote")
     if len(below) > 1:
@@ -181,21 +191,21 @@ def find_version_folder(path: str | Path) -> Path:
 
 
 def _shard_name(template: str, dataset: str, split: str, suffix: str, shard: int, shards: int) -> str:
-    return template.format(
-        DATASET=dataset,
-        SPLIT=split,
-        FILEFORMAT=suffix,
-        SHARD_INDEX=f"{shard:05d}",
-        NUM_SHARDS=f"{shards:05d}",
-        SHARD_X_OF_Y=f"{shard:05d}-of-{shards:05d}",
-    )
+    """The file's name by TFDS's template. Not str.format, whose templates can look into objects and ask for gigabytes
+    of padding."""
+    words = {
+        "DATASET": dataset,
+        "SPLIT": split,
+        "FILEFORMAT": suffix,
+        "SHARD_INDEX": f"{shard:05d}",
+        "NUM_SHARDS": f"{shards:05d}",
+        "SHARD_X_OF_Y": f"{shard:05d}-of-{shards:05d}",
+    }
+    return re.sub(r"\{(\w*)\}", lambda word: words[word[1]], template)
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RldsError(f"{path}: cannot be read as JSON ({error}); copy the file again") from None
+def _mapping(path: Path) -> dict:
+    content = read_json(path)
     if not isinstance(content, dict):
         raise RldsError(f"{path}: holds no mapping; copy the file again")
     return content

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from oxe_pipeline.episode import DataError, Frames, SourceEpisode
+from oxe_pipeline.ingest.columns import number_table
 from oxe_pipeline.ingest.hdf5_file import SUFFIXES, opened, own_array, own_group, read_whole, text_attribute
 from oxe_pipeline.ingest.raw_folder import inside, number_order
 from oxe_pipeline.ingest.video import VideoFrames
@@ -70,7 +71,8 @@ def read_episode(key: str, *, root: str | Path) -> SourceEpisode:
     with opened(root, file) as content:
         group = own_group(content, f"data/{user}/{demo}", key)
         observed = own_group(group, "robot_observation", key)
-        numbers = {name: _numbers(observed, name, width, key) for name, width in NUMBERS.items()}
+        arrays = {name: read_whole(own_array(observed, name, key), key, name) for name in NUMBERS}
+        numbers = {name: number_table(arrays[name], width, episode=key, field=name) for name, width in NUMBERS.items()}
         named = {camera: text_attribute(group, attribute, key) for camera, attribute in VIDEOS.items()}
     videos = {camera: _video(root, file, name, key, camera) for camera, name in named.items()}
     present = {camera: video for camera, video in videos.items() if video is not None}
@@ -107,14 +109,6 @@ def _parts(key: str) -> tuple[str, str, str]:
     if len(parts) < 3 or PurePosixPath(parts[-3]).suffix not in SUFFIXES:
         return key, "", ""
     return "/".join(parts[:-2]), parts[-2], parts[-1]
-
-
-def _numbers(observed, name: str, width: int, key: str) -> np.ndarray:
-    values = read_whole(own_array(observed, name, key), key, name)
-    if values.ndim != 2 or values.shape[1] != width or values.dtype.kind not in "fiu":
-        reason = f"must be [T, {width}] numbers, is {values.dtype} {list(values.shape)}"
-        raise DataError(reason, episode=key, field=name)
-    return values.astype(np.float64)
 
 
 def _video(root: Path, file: str, name: str, key: str, camera: str) -> VideoFrames | None:

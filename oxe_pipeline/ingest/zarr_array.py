@@ -90,6 +90,16 @@ class ZarrStore:
         with self._zip.open(member) as stream:
             return stream.read(limit + 1)
 
+    def what_else_it_is(self, array: str) -> str:
+        """A likely reason why `array` is not there, with the remedy."""
+        if self.read("zarr.json", MAX_METADATA_BYTES) is not None:
+            return "it is Zarr v3, save it as v2"
+        packed = self._zip.NameToInfo if self._zip else ()
+        if deeper := next((file for file in packed if file.endswith(f"/{array}/.zarray")), ""):
+            folder = deeper.removesuffix(f"/{array}/.zarray")[:100]
+            return f"the zip file holds a folder with it ({folder!r}), unpack it"
+        return "Zarr v2 keeps its description in .zarray"
+
     def arrays(self, group: str) -> list[str]:
         """Names of the arrays directly in a group, sorted; [] when there is no such group. Raises DataError for a name
         that no message or key could hold."""
@@ -196,7 +206,7 @@ def open_array(store: ZarrStore, name: str) -> ZarrArray:
     """
     content = store.read(f"{name}/.zarray", MAX_METADATA_BYTES)
     if content is None:
-        raise store.fault(name, "no such array in the store; Zarr v2 keeps its description in .zarray")
+        raise store.fault(name, f"no such array in the store; {store.what_else_it_is(name)}")
     try:
         said = json.loads(content)
         array = _described(store, name, said)

@@ -85,8 +85,11 @@ def find_episodes(root: str | Path) -> Iterator[str]:
 
 
 def find_stores(root: str | Path, below: str = "") -> Iterator[str]:
-    """Paths of *.zarr folders, folders with .zgroup, *.zarr.zip and *.zip files below `root`, in order."""
+    """Paths of *.zarr folders, folders with .zgroup, *.zarr.zip and *.zip files below `root`, in order. None where
+    `root` itself is a store, whose groups would be taken for stores."""
     root = Path(root)
+    if not below and (root / ".zgroup").is_file():
+        return
     entries = [entry for entry in (root / below).iterdir() if not entry.is_symlink()]
     for entry in sorted(entries, key=lambda entry: number_order(entry.name)):
         path = entry.relative_to(root).as_posix()

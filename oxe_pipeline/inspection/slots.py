@@ -7,7 +7,7 @@ from math import isfinite
 
 from oxe_pipeline.inspection.report import Report
 from schemas.slots import ACTION_GROUPS, ACTION_NAMES, STATE_GROUPS, STATE_NAMES, slot_unit
-from schemas.spec import Channel, slot_indices
+from schemas.spec_parts import Channel, slot_indices
 
 SOURCE_UNIT = "source unit"
 """Of a slot whose unit the source does not state."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from oxe_pipeline.stream.reader import Shard, Stream
 from schemas.slots import ACTION_NAMES
-from schemas.spec import Channel, slot_indices
+from schemas.spec_parts import Channel, slot_indices
 
 
 @dataclass(frozen=True, slots=True)

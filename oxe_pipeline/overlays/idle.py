@@ -15,7 +15,7 @@ from oxe_pipeline.overlays.window_ranges import runs
 from oxe_pipeline.stream.format import Manifest
 from schemas.operations import Model
 from schemas.slots import ACTION_NAMES, slot_unit
-from schemas.spec import Channel, slot_indices
+from schemas.spec_parts import Channel, slot_indices
 
 
 class IdleRule(Model):

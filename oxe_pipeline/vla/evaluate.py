@@ -18,7 +18,7 @@ from oxe_pipeline.mixture.mixture import Mixture, MixtureDataset
 from oxe_pipeline.stats.normalizer import Normalizer, is_passed_through
 from oxe_pipeline.vla.model import VLA, to_device
 from schemas.slots import ACTION_NAMES, slot_unit
-from schemas.spec import slot_indices
+from schemas.spec_parts import slot_indices
 
 EVALUATION_BATCH = 64
 PREDICTORS = ("model", "mean_action", "previous_action")

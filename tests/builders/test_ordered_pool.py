@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builders.ordered_pool import IN_FLIGHT_PER_PROCESS, ordered_map
-from tests.builders.toy_lab import square
+from builders.ordered_pool import IN_FLIGHT_PER_PROCESS, WorkerDied, ordered_map
+from tests.builders.toy_lab import CRASHING, read_toy_episode, square
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +52,13 @@ def test_an_exception_reaches_the_caller(processes):
     assert next(results) == 1
     with pytest.raises(ValueError, match="negative: -2"):
         next(results)
+
+
+def test_a_process_that_dies_is_an_error_that_names_what_was_in_flight():
+    items = [1, 2, CRASHING, *range(4, 20)]
+    with pytest.raises(WorkerDied, match=r"at one of these: .*3000") as caught:
+        list(ordered_map(read_toy_episode, items, processes=2))
+    assert CRASHING in caught.value.items and len(caught.value.items) <= 2 * IN_FLIGHT_PER_PROCESS
 
 
 def test_worker_processes_load_no_tensorflow():

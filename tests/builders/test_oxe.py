@@ -230,3 +230,8 @@ def test_a_variant_finds_the_folder_of_its_data_set_among_others(tmp_path):
     listing = builder.list_episodes(tmp_path / "RLDS")
     assert [record.key for record in listing["train"]] == ["taco_play-train.tfrecord-00000-of-00001#0"]
     assert builder.spec.name == "taco_play_as_octo"
+
+
+def test_a_config_that_is_not_there_is_told_with_what_is_published_under_it(tmp_path):
+    with pytest.raises(BuildStopped, match=r"no config 'fmb_as_octo'; did you mean fmb_dataset_as_octo\?"):
+        oxe.Builder(data_dir=tmp_path, config="fmb_as_octo")

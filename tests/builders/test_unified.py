@@ -18,6 +18,7 @@ from oxe_pipeline.ingest.apply_spec import apply_spec  # noqa: E402
 from oxe_pipeline.ingest.rlds import RldsDirectory  # noqa: E402
 from schemas.rlds import ABSENT_IMAGE  # noqa: E402
 from schemas.slots import CAMERAS  # noqa: E402
+from schemas.spec import DATASETS_FOLDER, load_spec  # noqa: E402
 from tests.builders import toy_lab  # noqa: E402
 
 
@@ -149,6 +150,32 @@ def test_too_many_bad_episodes_stop_the_build_with_one_line_and_leave_nothing(bu
     assert left == []
 
 
+def read_without_its_package(key):
+    raise ImportError("reading toys needs toybox: pip install 'oxe-pipeline[raw]'")
+
+
+def test_a_package_that_is_absent_stops_the_build_with_the_line_that_installs_it(build):
+    with pytest.raises(BuildStopped, match=r"^error: reading toys needs toybox: pip install 'oxe-pipeline\[raw\]'$"):
+        build({"train": range(2)}, reader=read_without_its_package)
+
+
+def test_a_file_that_crashes_its_process_stops_the_build_with_a_line_that_names_it(build):
+    with pytest.raises(
+        BuildStopped, match=r"^error: toy: a process that reads died at one of these: .*3000.* \(out of"
+    ):
+        build({"train": [1, 2, toy_lab.CRASHING]}, processes=2)
+
+
+def test_a_config_that_does_not_exist_is_named_with_the_nearest(tmp_path):
+    class Shipped(ToyLab):
+        BUILDER_CONFIGS: ClassVar = [UnifiedConfig(name="toy", spec=toy_lab.SPEC)]
+
+    with pytest.raises(
+        BuildStopped, match=r"^error: shipped: no config 'toyy'; did you mean toy.*--config mylab\.yaml"
+    ):
+        Shipped(data_dir=tmp_path, config="toyy")
+
+
 def test_an_empty_raw_folder_stops_the_build_with_one_line(tmp_path):
     builder = ToyLab(data_dir=tmp_path / "out", config=UnifiedConfig(name="toy", spec=toy_lab.SPEC))
     (tmp_path / "raw").mkdir()
@@ -191,3 +218,29 @@ def test_an_absent_camera_is_a_tiny_png_on_every_step():
         assert all(step["observation"][f"image_{camera}"] == ABSENT_IMAGE for step in example["steps"])
         assert example["episode_metadata"][f"has_image_{camera}"] is False
     assert len(ABSENT_IMAGE) == 69
+
+
+def test_a_folder_built_otherwise_is_not_taken_for_what_was_asked(build, monkeypatch, capsys):
+    build({"train": [1, 2, 3]}, limit=2)
+    build({"train": [1, 2, 3]}, limit=2)
+    with pytest.raises(BuildStopped):
+        build({"train": [1, 2, 3]})
+    assert "was built with --max_examples_per_split 2; give --overwrite for more" in capsys.readouterr().err
+    monkeypatch.setattr(toy_lab, "SPEC", toy_lab.SPEC.model_copy(update={"robot": "another"}))
+    with pytest.raises(BuildStopped):
+        build({"train": [1, 2, 3]}, limit=2)
+    assert "was built by another spec; give --overwrite" in capsys.readouterr().err
+
+
+def test_a_spec_file_may_not_take_the_name_of_a_shipped_one(tmp_path, capsys):
+    class TacoLab(ToyLab, skip_registration=True):
+        BUILDER_CONFIGS: ClassVar = [UnifiedConfig(name="taco_play")]
+
+    own = tmp_path / "own.yaml"
+    text = (DATASETS_FOLDER / "taco_play.yaml").read_text()
+    own.write_text(text)
+    assert TacoLab(data_dir=tmp_path, config=str(own)).spec == load_spec("taco_play")
+    own.write_text(text.replace("control_hz: 15", "control_hz: 30"))
+    with pytest.raises(BuildStopped):
+        TacoLab(data_dir=tmp_path, config=str(own))
+    assert "'taco_play' is the name of a shipped data set; give yours another `name`" in capsys.readouterr().err

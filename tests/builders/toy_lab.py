@@ -1,5 +1,8 @@
 """A lab for tests: an episode is made from its number. Light to import, since worker processes import it."""
 
+import os
+import signal
+
 import numpy as np
 import simplejpeg
 
@@ -25,8 +28,8 @@ SPEC = DatasetSpec.model_validate(
     }
 )
 
-BROKEN, NOT_A_NUMBER = 1000, 2000
-"""Numbers from here on are episodes that cannot be read, or whose action holds a NaN."""
+BROKEN, NOT_A_NUMBER, CRASHING = 1000, 2000, 3000
+"""Numbers from here on are episodes that cannot be read, whose action holds a NaN, or that end the process."""
 
 
 def image(number: int, step: int) -> bytes:
@@ -39,6 +42,8 @@ def read_toy_episode(number: int) -> SourceEpisode:
     """Episode `number`: 3 to 5 steps; its action holds the number."""
     if BROKEN <= number < NOT_A_NUMBER:
         raise DataError("file is cut short", episode=str(number), field="file")
+    if number >= CRASHING:
+        os.kill(os.getpid(), signal.SIGSEGV)
     steps = 3 + number % 3
     action = np.full((steps, 3), number, np.float32)
     if number >= NOT_A_NUMBER:

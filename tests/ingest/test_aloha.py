@@ -99,7 +99,7 @@ def test_the_base_fills_its_forward_and_turning_speed(tmp_path):
     base = ACTION_GROUPS["base_velocity"].indices
     assert episode.action_mask[list(base)].tolist() == [True, False, True]
     assert np.allclose(episode.action[:, base[0]], np.linspace(0, 0.3, STEPS)[:-1])
-    assert np.allclose(episode.action[:, base[2]], -0.1)
+    assert np.allclose(episode.action[:, base[2]], np.linspace(-0.1, 0.1, STEPS)[:-1], atol=1e-7)
 
 
 @pytest.mark.parametrize("compressed, spec", [(True, "mobile_aloha_as_pixels"), (False, "mobile_aloha")])

@@ -202,6 +202,22 @@ def test_stamps_of_another_clock_give_way_to_the_time_of_receipt(tmp_path, monke
     assert len(source.steps["time_s"]) == 19
 
 
+def test_stamps_from_after_their_receipt_are_of_another_clock(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "LATE_NS", -layout.NS // 5)
+    layout.write_bag(tmp_path / "x.bag", "ros1")
+    source = read_episode("x.bag", root=tmp_path, spec=SPEC)
+    assert {value for key, value in source.metadata.items() if key.startswith("clock/")} == {"receipt"}
+
+
+def test_a_column_that_ends_early_is_flagged_because_it_ends_the_episode(bags, source):
+    assert source.quality_flags == ()
+    gripper = SPEC.bag.columns["action/gripper"].model_dump(mode="json")
+    spec = spec_with(columns={"action/gripper": gripper | {"max_age_s": 0.85}})
+    shortened = read_episode("arm.bag", root=bags, spec=spec)
+    assert len(shortened.steps["time_s"]) == 16  # the last command, of 0.804 s, holds until 1.654 s of 2
+    assert shortened.quality_flags == ("recording_partly_used",)
+
+
 def test_what_metadata_yaml_says_beside_the_format_is_passed_on(bags, tmp_path):
     layout.write_bag(tmp_path / "x", "sqlite3")
     file = tmp_path / "x" / "metadata.yaml"

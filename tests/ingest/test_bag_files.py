@@ -96,6 +96,20 @@ def test_messages_out_of_order_over_chunks_are_a_fault_with_a_remedy(tmp_path):
         values(tmp_path, "y.mcap", "x")
 
 
+def test_topics_need_no_common_order_because_recorders_write_them_in_threads(tmp_path):
+    with (tmp_path / "x.mcap").open("wb") as stream:
+        writer = mcap_writer.Writer(stream, chunk_size=1)
+        writer.start()
+        schema = writer.register_schema("Pose", "jsonschema", b"{}")
+        channels = {topic: writer.register_channel(topic, "json", schema) for topic in ("/a", "/b")}
+        for topic, time_ns in (("/a", 9), ("/b", 3), ("/a", 12), ("/b", 10)):
+            writer.add_message(channels[topic], START + time_ns, json.dumps({"x": time_ns}).encode(), START)
+        writer.finish()
+    with opened_bag(tmp_path, "x.mcap") as bag:
+        read = [(topic, time_ns - START, message["x"]) for topic, time_ns, message in bag.messages(["/a", "/b"])]
+    assert read == [("/a", 9, 9), ("/b", 3, 3), ("/a", 12, 12), ("/b", 10, 10)]
+
+
 def test_a_flipped_bit_is_noticed_by_the_checksum(tmp_path):
     write_json(tmp_path / "x.mcap", [START + k for k in range(9)], compression=mcap_writer.CompressionType.NONE)
     content = bytearray((tmp_path / "x.mcap").read_bytes())
@@ -174,6 +188,32 @@ def test_databases_of_old_distributions_without_definitions_use_the_known_ones(t
     np.testing.assert_allclose(numbers_in(message, ["pose.position.x"]), [0.3])
 
 
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n WHERE x < 0"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"CREATE VIEW endless AS {ENDLESS}",
+        "ALTER TABLE topics ADD COLUMN bomb BLOB GENERATED ALWAYS AS (zeroblob(1000000000)) VIRTUAL",
+        "CREATE TRIGGER t AFTER DELETE ON topics BEGIN SELECT 1; END",
+    ],
+)
+@pytest.mark.parametrize("alone", [False, True])
+def test_databases_that_compute_what_they_hold_are_refused(tmp_path, statement, alone):
+    import sqlite3
+
+    layout.write_bag(tmp_path / "x", "sqlite3", seconds=0.1)
+    [database] = (tmp_path / "x").glob("*.db3")
+    connection = sqlite3.connect(database)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    path = f"x/{database.name}" if alone else "x"
+    with pytest.raises(DataError, match="is computed by a query, must be a plain table"), opened_bag(tmp_path, path):
+        pass
+
+
 def test_bags_are_found_once_whatever_their_container(tmp_path):
     layout.write_bag(tmp_path / "b" / "split", "mcap", seconds=0.1)
     layout.write_bag(tmp_path / "a2.bag", "ros1", seconds=0.1)
@@ -182,6 +222,14 @@ def test_bags_are_found_once_whatever_their_container(tmp_path):
     (tmp_path / "b" / "notes.yaml").write_text("x: 1")
     (tmp_path / "loop").symlink_to(tmp_path)
     assert list(find_bags(tmp_path)) == ["a2.bag", "a10.bag", "b/alone.mcap", "b/split"]
+
+
+def test_a_topic_whose_name_is_no_text_is_not_taken_for_one(tmp_path):
+    layout.write_bag(tmp_path / "x", "sqlite3", seconds=0.2)
+    metadata = tmp_path / "x" / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("name: /task\n", "name: [/task, 1]\n"))
+    with opened_bag(tmp_path, "x") as bag:
+        assert "/task" not in bag.topics and "/eef_pose" in bag.topics
 
 
 @pytest.mark.parametrize("content", ["", "x: 1", "[1, 2]", "rosbag2_bagfile_information: {}", "a: &a [*a]", "{"])

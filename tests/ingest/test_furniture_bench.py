@@ -50,17 +50,26 @@ def test_a_failed_episode_is_kept_and_marked(tmp_path):
     assert apply_spec(source, SPEC).success == 0 and source.metadata["randomness"] == ""
 
 
+def doubled() -> list:
+    """2^60 numbers that take sixty lists."""
+    value = [0.0]
+    for _ in range(60):
+        value = [value, value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         (lambda c: c["actions"].pop(), "7 observations and 6 rewards for 5 actions"),
         (lambda c: c["observations"].clear(), "0 observations"),
         (lambda c: c.pop("rewards"), "rewards: must be a list with one entry a step, is NoneType"),
-        (lambda c: c.update(actions=np.zeros((6, 7))), "7 numbers a step, must be 8"),
+        (lambda c: c.update(actions=np.zeros((6, 7))), "actions: must be numbers [T, 8], is float64 [6, 7]"),
         (lambda c: c.update(actions=[[1.0], [1.0, 2.0]]), "actions: is not a table of numbers"),
         (lambda c: c["observations"][2].pop("robot_state"), "has no robot_state/ee_pos"),
         (lambda c: c["observations"].__setitem__(1, None), "color_image1: an image is NoneType"),
         (lambda c: c["observations"][2].update(color_image2=np.zeros((3, 8, 8))), "an image is float64 [3, 8, 8]"),
+        (lambda c: c["observations"][1]["robot_state"].update(ee_quat=doubled()), "ee_quat: is not a table of numbers"),
         (lambda c: c.update(furniture=None), "must name the furniture"),
         (lambda c: c.update(success="yes"), "success: must be true or false"),
     ],

@@ -81,3 +81,14 @@ def test_the_samples_of_real_recorders_pass(real_data):
     assert len(files) == 4
     for file in files:
         check_heaps(file)
+
+
+def test_heaps_laid_over_one_another_do_not_cost_the_square_of_the_file(tmp_path):
+    """Every 32 bytes begins a heap that reaches to the end of the file, whose entries are 32 bytes long."""
+    places, content = range(0, 1 << 20, 32), bytearray(1 << 20)
+    for place in places:
+        struct.pack_into("<8sQ", content, place, SIGNATURE, len(content) - place - 16)
+        struct.pack_into("<H6xQ", content, place + 16, 1, 16)
+    (tmp_path / "x.h5").write_bytes(content)
+    with pytest.raises(ValueError, match="the heap at byte 64 lies over others"):
+        check_heaps(tmp_path / "x.h5")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from oxe_pipeline.episode import DataError
-from oxe_pipeline.ingest import hdf5_limits
+from oxe_pipeline.ingest import hdf5_frames, hdf5_limits
 from oxe_pipeline.ingest.hdf5_file import arrays, opened, own_group, read_whole, text_attribute
 from oxe_pipeline.ingest.hdf5_frames import frames_of
 
@@ -39,6 +39,17 @@ def test_more_bytes_than_the_limit_are_refused_whole_and_by_the_step(path):
     with h5py.File(path, "w") as file:
         file.create_dataset("x", (2, 1 << 15, 1 << 15, 3), np.uint8, chunks=(1, 64, 64, 3))
     refused(path, r"3221225472 bytes a step", whole=False)
+
+
+def test_many_columns_that_are_allowed_one_by_one_are_refused_together(path, monkeypatch):
+    """Zeros take no room in the file: a hundred such columns would be a hundred gigabytes."""
+    monkeypatch.setattr(hdf5_frames, "MAX_EPISODE_BYTES", 100_000)
+    with h5py.File(path, "w") as file:
+        for name in "abc":
+            file.create_dataset(f"demo/{name}", data=np.zeros((1000, 5)), compression="gzip")
+    with opened(path.parent, path.name) as content, pytest.raises(DataError) as fault:
+        list(hdf5_frames.columns(content["demo"], "e", "", root=path.parent, file=path.name))
+    assert fault.value.field == "c" and "120000 bytes; at most 100000" in fault.value.reason
 
 
 def test_more_steps_than_any_episode_has_are_refused(path):

@@ -159,6 +159,15 @@ def test_a_json_file_that_does_not_say_it_is_a_data_error(tmp_path, content, rea
         read_episode("x.h5/traj_0", root=tmp_path)
 
 
+def test_an_outcome_that_is_no_number_is_not_taken_for_one(tmp_path):
+    write_file(tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file["traj_0/success"]
+        file.create_dataset("traj_0/success", (6,), h5py.vlen_dtype(np.uint8))
+    with pytest.raises(DataError, match="success"):
+        apply_spec(read_episode("x.h5/traj_0", root=tmp_path), load_spec("maniskill3_ee_delta"))
+
+
 def test_files_that_are_none_of_ours_name_themselves(tmp_path):
     (tmp_path / "c.h5").write_bytes(b"nothing")
     with h5py.File(tmp_path / "d.h5", "w") as file:

@@ -67,10 +67,11 @@ def replaced(name, values):
     [
         (without("images/rgb_left"), "no such array in the file: images/rgb_left"),
         (without("jackal"), "no such array in the file: jackal/position"),
-        (replaced("jackal/position", np.zeros((10, 2))), r"must be \[T, 3\] numbers, is float64 \[10, 2\]"),
+        (replaced("jackal/position", np.zeros((10, 2))), r"must be numbers \[T, 3\], is float64 \[10, 2\]"),
         (replaced("jackal/yaw", np.zeros((9, 1))), "steps, but jackal/position has 10"),
         (replaced("jackal/yaw", np.full((10, 1), np.nan)), "nan"),
-        (replaced("jackal/yaw", np.array([b"x"] * 10)), r"must be \[T, 1\] numbers"),
+        (replaced("jackal/yaw", np.array([b"x"] * 10)), r"must be numbers \[T, 1\]"),
+        (replaced("images/rgb_left", np.uint8(7)), "images/rgb_left: is a single value"),
         (replaced("collision/any", np.zeros((10, 1), bool)), ""),
     ],
 )

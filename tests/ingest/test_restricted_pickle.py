@@ -1,6 +1,7 @@
 import collections
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,25 @@ def test_bytes_of_the_file_are_never_taken_for_object_pointers(tmp_path, call):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(PointersFromBytes(*call)))
     with pytest.raises(DataError, match="does not unpickle"):
         load_pickle(tmp_path / "x.pkl")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04]r\xff\xff\xff\x3f.",  # keep the list as number 2^30: a table of 16 GB
+        b"\x80\x04\x8e\xff\xff\xff\xff\x0f\0\0\0ab.",  # 64 GB of bytes follow
+        b"\x80\x04\x95\xff\xff\xff\xff\x0f\0\0\0].",  # a frame of 64 GB follows
+        b"(lp-5\n.",
+    ],
+)
+def test_no_memory_is_taken_because_a_pickle_says_so(tmp_path, content):
+    (tmp_path / "x.pkl").write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="does not unpickle"):
+        load_pickle(tmp_path / "x.pkl")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 @pytest.mark.parametrize("keep", [0, 1, 20, -5])

@@ -130,6 +130,25 @@ def test_the_reader_does_not_load_tensorflow(sample):
     assert done.stdout.split(maxsplit=1) == ["5", "[]\n"]
 
 
+@pytest.fixture
+def small_rlds(tmp_path):
+    """A directory of one file, written by hand but for its name."""
+    step = {"featuresDict": {"features": {"action": tensor("float64")}}}
+    features = {"featuresDict": {"features": {"steps": {"sequence": {"feature": step, "length": "-1"}}}}}
+    path = tmp_path / "sample" / "1.0.0"
+    path.mkdir(parents=True)
+    (path / "features.json").write_text(json.dumps(features))
+    info = {"name": "sample", "version": "1.0.0", "splits": [{"name": "train", "shardLengths": ["1"]}]}
+    (path / "dataset_info.json").write_text(json.dumps(info))
+    (path / "sample-train.tfrecord-00000-of-00001").touch()
+    assert RldsDirectory(path).splits["train"].files
+    return path
+
+
+def tensor(dtype: str) -> dict:
+    return {"tensor": {"shape": {"dimensions": ["7"]}, "dtype": dtype, "encoding": "none"}}
+
+
 def test_a_record_of_another_layout_is_refused_with_its_key(tmp_path):
     path = write_tfds(tmp_path, every_feature(), {"train": make_examples(episodes=1)})
     features = json.loads((path / "features.json").read_text())
@@ -170,6 +189,45 @@ def test_damaged_split_information_is_refused_in_one_line(tmp_path, splits):
     with pytest.raises(RldsError, match=r"dataset_info\.json: .*; copy the file again") as caught:
         RldsDirectory(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("split", "reason"),
+    [
+        ({"name": "/../../../outside"}, "leads out of the raw folder"),
+        ({"filepathTemplate": "../{DATASET}-{SPLIT}"}, "leads out of the raw folder"),
+        ({"filepathTemplate": "/etc/passwd"}, "leads out of the raw folder"),
+        ({"filepathTemplate": "{0.__class__}{SPLIT:>999999999999}"}, ""),
+        ({"filepathTemplate": "{NO_SUCH_WORD}"}, "KeyError"),
+        ({"name": "x" * 10_000}, "File name too long"),
+        ({"shardLengths": [10**30]}, "shardLengths are from 0 to 1048576"),
+        ({"shardLengths": [-1]}, "shardLengths are from 0 to 1048576"),
+    ],
+)
+def test_names_and_numbers_in_metadata_reach_no_other_file_and_take_no_memory(small_rlds, split, reason):
+    info = {"name": "x", "version": "1.0.0", "splits": [{"name": "train", "shardLengths": [1], **split}]}
+    (small_rlds / "dataset_info.json").write_text(json.dumps(info))
+    if not reason:
+        assert not RldsDirectory(small_rlds).splits["train"].files
+        return
+    with pytest.raises(RldsError, match=reason):
+        RldsDirectory(small_rlds)
+
+
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json", "sample-train.tfrecord-00000-of-00001"])
+def test_links_out_of_the_folder_are_refused(small_rlds, name):
+    (small_rlds / name).rename(small_rlds.parent / name)
+    (small_rlds / name).symlink_to(small_rlds.parent / name)
+    with pytest.raises(RldsError, match="leads out of the raw folder"):
+        RldsDirectory(small_rlds)
+
+
+@pytest.mark.parametrize("dtype", ["S1000000000", "V8", "O", "datetime64[s]"])
+def test_a_dtype_that_is_no_number_is_refused(small_rlds, dtype):
+    features = (small_rlds / "features.json").read_text()
+    (small_rlds / "features.json").write_text(features.replace('"float64"', json.dumps(dtype)))
+    with pytest.raises(RldsError, match="no dtype of numbers"):
+        RldsDirectory(small_rlds)
 
 
 def test_a_folder_that_is_no_data_set_is_refused(tmp_path):

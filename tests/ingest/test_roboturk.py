@@ -105,7 +105,7 @@ def test_damaged_files_and_odd_columns_are_named(raw):
         observed = file["data/user_2/demo_10/robot_observation"]
         del observed["eef_poses"]
         observed["eef_poses"] = np.zeros((STEPS, 6))
-    with pytest.raises(DataError, match=r"eef_poses: must be \[T, 7\] numbers, is float64 \[8, 6\]"):
+    with pytest.raises(DataError, match=r"eef_poses: must be numbers \[T, 7\], is float64 \[8, 6\]"):
         read_episode(key(), root=raw)
     with h5py.File(raw / FILE, "a") as file:
         observed = file["data/user_2/demo_10/robot_observation"]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,22 @@ def test_a_truncated_zip_is_one_bad_store(written, tmp_path):
     assert list(find_episodes(tmp_path)) == ["x.zarr.zip"]
     with pytest.raises(DataError, match=r"x\.zarr\.zip: store: not a whole zip file, copy it again"):
         read_episode("x.zarr.zip", root=tmp_path)
+
+
+def test_a_folder_that_is_itself_a_store_holds_none(written):
+    assert list(find_episodes(written / "pusht" / "pusht_cchi_v7_replay.zarr")) == []
+
+
+def test_a_zip_of_a_folder_with_a_store_and_a_store_of_zarr_3_say_what_to_do(written, tmp_path):
+    with zipfile.ZipFile(tmp_path / "pusht.zip", "w") as packed:
+        for file in (written / "pusht").rglob("*"):
+            packed.write(file, file.relative_to(written))
+    zarr.open_group(tmp_path / "three.zarr", mode="w", zarr_format=3)
+    assert list(find_episodes(tmp_path)) == ["pusht.zip", "three.zarr"]
+    with pytest.raises(DataError, match=r"a folder with it \('pusht/pusht_cchi_v7_replay\.zarr'\), unpack it"):
+        read_episode("pusht.zip", root=tmp_path)
+    with pytest.raises(DataError, match="it is Zarr v3, save it as v2"):
+        read_episode("three.zarr", root=tmp_path)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ from oxe_pipeline.mixture.mixture import load_mixture
 from oxe_pipeline.train import main
 from oxe_pipeline.vla.checkpoint import latest_checkpoint, load_checkpoint
 from oxe_pipeline.vla.trained import load_trained
-from tests.synthetic import make_stream
+from tests.synthetic import make_episode, make_stream, write_stream
 
 ROOT = Path(__file__).parents[2]
 BATCH, STEPS, EVERY = 4, 16, 4
@@ -157,3 +159,13 @@ def test_what_the_run_has_settled_cannot_be_changed_on_resume(straight, capsys):
     assert "--batch-size is settled by the run" in capsys.readouterr().err
     assert main(["--out", str(straight), "--resume"]) == 2
     assert f"has done all of its {STEPS} steps" in capsys.readouterr().err
+
+
+def test_data_without_an_action_slot_are_refused_by_name_before_anything_is_written(tmp_path, capsys):
+    episode = make_episode(0, dataset="hand", steps=6)
+    write_stream(tmp_path / "hand", [replace(episode, action=0 * episode.action, action_mask=~np.ones(32, bool))])
+    mixture = tmp_path / "mix.yaml"
+    mixture.write_text("seed: 5\ndatasets:\n- {name: hand, path: hand}\n")
+    assert main(["--mixture", str(mixture), "--out", str(tmp_path / "run")]) == 2
+    assert "no action slot in hand: nothing to learn there" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
