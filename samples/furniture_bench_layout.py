@@ -23,9 +23,8 @@ def write_episode(
     from scipy.spatial.transform import Rotation
 
     moved = np.tile([0.01, -0.005, 0.002], (steps, 1)) * np.linspace(0.5, 1, steps)[:, None]
-    turned = Rotation.from_rotvec(
-        np.stack([0.1 * np.sin(np.arange(steps)), np.full(steps, 0.05), np.zeros(steps)], axis=1)
-    )
+    tilt = 0.1 * np.sin(np.arange(steps))
+    turned = Rotation.from_rotvec(np.stack([tilt, np.full(steps, 0.05), np.zeros(steps)], axis=1))
     position, orientation = [np.array([0.5, 0.0, 0.2])], [Rotation.from_rotvec([3.0, 0.0, 0.4])]
     for step in range(steps):
         position.append(position[-1] + moved[step])
@@ -76,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def write(options: argparse.Namespace) -> None:
         for number in range(options.episodes):
             file = options.out / "low" / "square_table" / f"2022-12-03-01:{number:02d}:00.pkl"
-            write_episode(file, steps=24 + number, success=number % 3 != 2)
+            write_episode(file, steps=24 + number, success=number % 3 != 2, image_px=96)
 
     return write_layout(parser, argv, write)
 

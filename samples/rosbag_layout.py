@@ -47,9 +47,10 @@ def joints_at(time_s: float) -> dict[str, float]:
     return {name: 0.1 * int(name[-1]) + 0.01 * time_s for name in JOINTS}
 
 
-def picture_at(time_s: float) -> np.ndarray:
-    """uint8 [H, W, 3], RGB: red tells the time (10 a tenth of a second), green and blue the place."""
-    ramp = np.linspace(0, 120, IMAGE_PX).astype(np.uint8)
+def picture_at(time_s: float, *, wrist: bool = False) -> np.ndarray:
+    """uint8 [H, W, 3], RGB: red tells the time (10 a tenth of a second), green and blue the place, from the far end for
+    the camera on the wrist."""
+    ramp = np.linspace(0, 120, IMAGE_PX).astype(np.uint8)[:: -1 if wrist else 1]
     red = np.uint8(min(round(100 * time_s), 255))
     return np.stack(np.broadcast_arrays(red, ramp[:, None], ramp[None, :]), axis=2)
 
@@ -131,7 +132,7 @@ class _Maker:
     def raw_image(self, time_s: float):
         step = IMAGE_PX * 3 + 8
         rows = np.full((IMAGE_PX, step), 255, np.uint8)
-        rows[:, : IMAGE_PX * 3] = picture_at(time_s)[..., ::-1].reshape(IMAGE_PX, -1)
+        rows[:, : IMAGE_PX * 3] = picture_at(time_s, wrist=True)[..., ::-1].reshape(IMAGE_PX, -1)
         size = {"height": IMAGE_PX, "width": IMAGE_PX, "step": step}
         header = self._header(time_s)
         return self._new(

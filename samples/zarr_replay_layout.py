@@ -21,25 +21,27 @@ VIDEO_FRAMES_A_STEP = 3
 REAL_HZ = 10
 
 
-def draw(step: int, *, side_px: int) -> np.ndarray:
-    """uint8 [side, side, 3]: a square that moves one pixel a step over a gradient."""
+def draw(step: int, *, side_px: int, view: int = 0) -> np.ndarray:
+    """uint8 [side, side, 3]: a square that moves one pixel a step over a gradient, which is bluer in later views."""
     ramp = np.linspace(0, 200, side_px).astype(np.uint8)
-    image = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], np.uint8(60)), axis=2)
+    image = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], np.uint8(60 + 60 * view)), axis=2)
     start = step % (side_px - 6)
     image[start : start + 6, start : start + 6] = (250, 40, 40)
     return image
 
 
 def write_pusht(path: Path, lengths: Sequence[int] = (7, 5)) -> None:
-    """`pusht_cchi_v7_replay.zarr`, a folder: pixels of 0..512, targets absolute."""
+    """`pusht_cchi_v7_replay.zarr`, a folder: pixels of 0..512, targets absolute and reached with the next step."""
     total = sum(lengths)
     step = np.arange(total, dtype=np.float32)
-    agent = np.stack([200 + 3 * step, 180 - 2 * step], axis=1)
+    angle = 0.3 * np.arange(total + 1)
+    told = np.stack([256 + 90 * np.cos(angle), 256 + 70 * np.sin(angle)], axis=1)
+    agent = told[:-1]
     block = np.stack([250 + step, 260 + step, np.mod(0.2 * step, 2 * np.pi)], axis=1)
     columns = {
         "img": np.stack([draw(int(t), side_px=96) for t in step]).astype(np.float32),
         "state": np.concatenate([agent, block], axis=1).astype(np.float32),
-        "action": (agent + np.array([5, -3])).astype(np.float32),
+        "action": told[1:].astype(np.float32),
         "keypoint": np.zeros((total, 9, 2), np.float32),
         "n_contacts": np.zeros((total, 1), np.float32),
     }
@@ -60,11 +62,11 @@ def write_real_session(folder: Path, lengths: Sequence[int] = (6, 8), cameras: S
     for episode, length in enumerate(lengths):
         for camera in cameras:
             path = folder / "videos" / str(episode) / f"{camera}.mp4"
-            frames = [draw(k, side_px=96) for k in range(VIDEO_FRAMES_A_STEP * length)]
+            frames = [draw(k, side_px=96, view=camera) for k in range(VIDEO_FRAMES_A_STEP * length)]
             write_video(path, frames, rate_hz=VIDEO_FRAMES_A_STEP * REAL_HZ, codec="libx264")
 
 
-def write_umi(path: Path, lengths: Sequence[int] = (6, 5), robots: int = 1) -> None:
+def write_umi(path: Path, lengths: Sequence[int] = (6, 5), robots: int = 1, side_px: int = 224) -> None:
     """`dataset.zarr.zip` (or a folder, by the name's ending) of one or two grippers."""
     import imagecodecs.numcodecs
 
@@ -77,7 +79,7 @@ def write_umi(path: Path, lengths: Sequence[int] = (6, 5), robots: int = 1) -> N
         columns[f"robot{robot}_gripper_width"] = np.linspace(0.085, 0.0, total)[:, None].astype(np.float32)
         columns[f"robot{robot}_demo_start_pose"] = np.repeat(pose[:1], total, axis=0)
         columns[f"robot{robot}_demo_end_pose"] = np.repeat(pose[-1:], total, axis=0)
-        columns[f"camera{robot}_rgb"] = np.stack([draw(t + 3 * robot, side_px=224) for t in range(total)])
+        columns[f"camera{robot}_rgb"] = np.stack([draw(t + 3 * robot, side_px=side_px) for t in range(total)])
     image_codec = imagecodecs.numcodecs.Jpegxl(level=99, numthreads=1)
     write_replay(path, columns, lengths, image_codec=image_codec, number_codec=None)
 
@@ -148,7 +150,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif options.layout == "real":
             write_real_session(options.out, lengths)
         else:
-            write_umi(options.out / "dataset.zarr.zip", lengths, robots=2 if options.layout == "umi_bimanual" else 1)
+            robots = 2 if options.layout == "umi_bimanual" else 1
+            write_umi(options.out / "dataset.zarr.zip", lengths, robots=robots, side_px=64)
 
     return write_layout(parser, argv, write)
 

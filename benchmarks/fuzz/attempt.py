@@ -1,6 +1,5 @@
 """One input, from the number that names it to what came of it. This is what a worker process does."""
 
-import gc
 import random
 import re
 import resource
@@ -26,6 +25,8 @@ OUTSIDE = "outside"
 MAX_GROWTH_BYTES = 1536 << 20
 """Resident memory that one small input may take at its peak; the readers' own limits are up to 1 GiB a column."""
 FORBIDDEN_EVENTS = frozenset({"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect"})
+
+STARVED = "asked for too much memory"
 
 OUTCOMES = ("same", "accepted", "quarantined", "refused", "fault", "hang", "crash")
 """same: all episodes as before. accepted: other values or fewer episodes. quarantined: a DataError for an episode.
@@ -87,17 +88,16 @@ class Bench:
         try:
             found = self._episodes(root)
         except (DataError, RldsError) as error:
-            return (
-                ("fault", "asked for too much memory", _trace(error))
-                if _starved(error)
-                else ("refused", _kind(error), "")
-            )
+            if _starved(error):
+                return "fault", STARVED, _trace(error)
+            return "refused", _kind(error), ""
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:
-            gc.collect()
             return "fault", f"{type(error).__name__}: {str(error)[:200]}", _trace(error)
         faults = [episode for episode in found if isinstance(episode, DataError)]
         if starved := [fault for fault in faults if _starved(fault)]:
-            return "fault", "asked for too much memory", _trace(starved[0])
+            return "fault", STARVED, _trace(starved[0])
         if faults:
             return "quarantined", _kind(faults[0]), ""
         if not found:
@@ -171,8 +171,10 @@ def _shallow(value: object) -> str:
 
 
 def _starved(error: BaseException | None) -> bool:
+    """Whether Python ran out of memory on the way to this error. FFmpeg's error of that name, a subclass, mostly means
+    that FFmpeg refused a size before it asked for it."""
     while error is not None:
-        if isinstance(error, MemoryError):
+        if type(error) is MemoryError:
             return True
         error = error.__cause__ or error.__context__
     return False

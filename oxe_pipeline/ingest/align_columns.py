@@ -35,7 +35,7 @@ class Piece:
     ticks_ns: np.ndarray
     """int64 [T], rising."""
     chosen: dict[str, np.ndarray]
-    """BagColumn to int64 [T]: the number of the message that each step takes, not decreasing."""
+    """A column's name to int64 [T]: the number of the message that each step takes, not decreasing."""
 
 
 def even_ticks(first_ns: int, last_ns: int, rate_hz: float) -> np.ndarray:

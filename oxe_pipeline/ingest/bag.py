@@ -1,4 +1,4 @@
-"""Reads bags (ROS 1, ROS 2, MCAP) as episodes: the topics that a spec's `bag` name, on one row of steps.
+"""Reads bags (ROS 1, ROS 2, MCAP) as episodes: the topics that a spec's `bag` names, on one row of steps.
 
 A bag is read once for its times and numbers (bag_columns), without keeping an image, and once more for each camera when
 its images are wanted. Memory: the numbers of one bag and one image.

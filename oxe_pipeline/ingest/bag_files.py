@@ -103,7 +103,7 @@ def _information(root: Path, folder: Path, path: str) -> dict:
     try:
         if file.stat().st_size > MAX_METADATA_BYTES:
             raise ValueError(f"is longer than {MAX_METADATA_BYTES} bytes")
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = _parsed(file.read_text(encoding="utf-8"))
         information = content["rosbag2_bagfile_information"]
         if not isinstance(information["relative_file_paths"], list):
             raise ValueError("relative_file_paths is no list")
@@ -114,8 +114,14 @@ def _information(root: Path, folder: Path, path: str) -> dict:
         reason = "the bag is compressed as a whole; write it again without, with ros2 bag convert"
         raise DataError(reason, episode=path, field="metadata.yaml")
     if "task" in content and "task" not in information:
-        information["task"] = content["task"]
+        information = {**information, "task": content["task"]}
     return information
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(text: str) -> dict:
+    """The content of a YAML file, kept because a bag is opened once for its numbers and once for each camera."""
+    return yaml.safe_load(text)
 
 
 class _RosBag(Bag):

@@ -167,20 +167,22 @@ def _decoder(channel, schema) -> Decoder:
     if channel.message_encoding == "protobuf":
         return _protobuf_decoder(schema)
     if channel.message_encoding in ("cdr", "ros1"):
-        return _ros_decoder(channel.message_encoding, schema)
+        return _ros_decoder(channel.message_encoding, schema.name, schema.encoding, schema.data)
     raise ValueError("cdr, ros1, json and protobuf are read")
 
 
-def _ros_decoder(encoding: str, schema) -> Decoder:
+@functools.lru_cache(maxsize=32)
+def _ros_decoder(encoding: str, name: str, schema_encoding: str, schema: bytes) -> Decoder:
+    """Kept for the next bag, because a decoder takes longer to make than a short bag to read."""
     try:
         from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
     except ImportError as error:
         raise ImportError("reading ROS messages needs rosbags: pip install 'oxe-pipeline[raw]'") from error
-    package, _, name = schema.name.rpartition("/")
+    package, _, name = name.rpartition("/")
     message_type = f"{package.removesuffix('/msg')}/msg/{name}"
-    text = schema.data.decode()
+    text = schema.decode()
     store = get_typestore(Stores.EMPTY)
-    if schema.encoding == "ros2idl":
+    if schema_encoding == "ros2idl":
         parts = text.split("=" * 80 + "\n")
         for part in parts:
             store.register(get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part))

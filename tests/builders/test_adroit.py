@@ -1,30 +1,32 @@
-"""builders/adroit by the command as typed: a hand without cameras comes out as a data set like any other."""
+"""builders/adroit: a hand without cameras comes out as a data set like any other."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from samples.adroit_layout import make_demo, write_file
-from tests.conftest import tfds_build
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
 from builders.adroit.adroit_dataset_builder import Builder  # noqa: E402
-from builders.unified import BuildStopped  # noqa: E402
+from builders.unified import BuildStopped, UnifiedConfig  # noqa: E402
+from schemas.spec import load_spec  # noqa: E402
 
 
-def test_the_command_builds_the_sample_and_sets_a_broken_episode_aside(tmp_path):
+def test_the_sample_is_built_and_a_broken_episode_set_aside(tmp_path):
     demos = [make_demo(6, seed=seed) for seed in range(3)]
     demos[1]["actions"] = demos[1]["actions"][:-1]
     write_file(tmp_path / "raw", demos)
-    tfds_build("adroit", "adroit_door", tmp_path / "raw", tmp_path / "out")
-    folder = tmp_path / "out" / "adroit" / "adroit_door" / "1.0.0"
-    facts = json.loads((folder / "metadata.json").read_text())
+    in_this_process = UnifiedConfig(name="tested", spec=load_spec("adroit_door"), processes=1)
+    builder = Builder(config=in_this_process, data_dir=tmp_path / "out")
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=tmp_path / "raw"))
+    facts = json.loads((Path(builder.data_path) / "metadata.json").read_text())
     assert (facts["episodes_in"], facts["episodes_out"]) == (3, 2)
     assert facts["quarantined"][0]["episode"] == "door-v0_demos.pickle/1"
     episodes = {}
-    for example in tfds.builder_from_directory(folder).as_dataset(split="train"):
+    for example in builder.as_dataset(split="train"):
         metadata = example["episode_metadata"]
         assert not any(metadata[key].numpy() for key in metadata if key.startswith("has_image"))
         episodes[metadata["source_path"].numpy().decode()] = list(example["steps"].as_numpy_iterator())

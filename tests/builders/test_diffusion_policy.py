@@ -36,7 +36,7 @@ def test_a_session_comes_out_with_its_videos_and_a_damaged_store_is_counted(tmp_
         steps = list(example["steps"].as_numpy_iterator())
         lengths[example["episode_metadata"]["source_path"].numpy().decode()] = len(steps)
         for t, step in enumerate(steps):
-            shown = layout.draw(layout.VIDEO_FRAMES_A_STEP * t, side_px=96)
+            shown = layout.draw(layout.VIDEO_FRAMES_A_STEP * t, side_px=96, view=1)
             assert np.abs(step["observation"]["image_secondary"].astype(int) - shown).mean() < 8
     assert lengths == {"a/replay_buffer.zarr/episode_0": 6, "a/replay_buffer.zarr/episode_1": 8}
 

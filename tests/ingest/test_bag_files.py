@@ -9,7 +9,7 @@ import pytest
 
 from oxe_pipeline.episode import DataError
 from oxe_pipeline.ingest.bag_files import find_bags, opened_bag
-from oxe_pipeline.ingest.bag_messages import numbers_in, stamp_ns
+from oxe_pipeline.ingest.bag_messages import numbers_in, stamp_ns, value_at
 
 mcap_writer = pytest.importorskip("mcap.writer")
 pytest.importorskip("rosbags")
@@ -32,10 +32,10 @@ def write_json(path: Path, times_ns, *, channel_topic: str = "/pose", **options)
         writer.finish()
 
 
-def values(root: Path, path: str, field: str, **times) -> list[float]:
+def values(root: Path, path: str, field: str, **times) -> list:
     with opened_bag(root, path) as bag:
         (topic,) = bag.topics
-        return [numbers_in(message, [field])[0] for _, _, message in bag.messages([topic], **times)]
+        return [value_at(message, field) for _, _, message in bag.messages([topic], **times)]
 
 
 @pytest.mark.parametrize("compression", list(mcap_writer.CompressionType))

@@ -5,17 +5,27 @@ from pathlib import Path
 import pytest
 
 from samples import (
+    adroit_layout,
     agibot_layout,
     aloha_layout,
     calvin_layout,
     droid_layout,
+    furniture_bench_layout,
     gnm_layout,
     lerobot_layout,
     maniskill_layout,
     robomimic_layout,
     robomind_layout,
+    robonet_layout,
     roboturk_layout,
+    rosbag_layout,
+    zarr_replay_layout,
 )
+
+
+def with_options(main, *options: str):
+    return lambda argv: main([*argv, *options])
+
 
 COMMANDS = {
     "calvin": (calvin_layout.main, "training/lang_annotations/auto_lang_ann.npy"),
@@ -28,12 +38,22 @@ COMMANDS = {
     "robomimic": (robomimic_layout.main, "can/image.hdf5"),
     "robomind": (robomind_layout.main, "RoboMIND_v1_2_instr.csv"),
     "agibot": (agibot_layout.main, "task_info/task_327.json"),
+    "adroit": (adroit_layout.main, "door-v0_demos.pickle"),
+    "furniture_bench": (furniture_bench_layout.main, "low/square_table/2022-12-03-01:01:00.pkl"),
+    "robonet": (robonet_layout.main, "sawyer_traj1.hdf5"),
+    "rosbag": (rosbag_layout.main, "take_1/metadata.yaml"),
+    "rosbag_ros1": (with_options(rosbag_layout.main, "--kind", "ros1"), "take_1.bag"),
+    "rosbag_sqlite3": (with_options(rosbag_layout.main, "--kind", "sqlite3"), "take_1/take_1.db3"),
+    "pusht": (zarr_replay_layout.main, "pusht_cchi_v7_replay.zarr/data/img/.zarray"),
+    "real": (with_options(zarr_replay_layout.main, "--layout", "real"), "videos/1/0.mp4"),
+    "umi": (with_options(zarr_replay_layout.main, "--layout", "umi"), "dataset.zarr.zip"),
+    "umi_bimanual": (with_options(zarr_replay_layout.main, "--layout", "umi_bimanual"), "dataset.zarr.zip"),
 }
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_sample_is_the_same_every_time_and_nothing_is_overwritten(tmp_path, capsys, name):
-    for package in () if name in ("calvin", "gnm") else ("h5py", "av"):
+    for package in () if name in ("calvin", "gnm", "adroit") else ("h5py", "av", "rosbags", "zarr", "imagecodecs"):
         pytest.importorskip(package)
     main, file = COMMANDS[name]
     first, second = tmp_path / "first", tmp_path / "second"
