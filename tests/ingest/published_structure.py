@@ -83,13 +83,13 @@ def make_episode(name: str, filled: dict | None = None, *, seed: int = 0, steps:
     structure, rng, filled = read_structure(name), np.random.default_rng(seed), filled or {}
     unknown = set(filled) - set(structure.steps) - set(structure.episode)
     assert not unknown, f"{name} publishes no {sorted(unknown)}"
-    columns = {}
+    columns: dict = {}
     for key, feature in structure.steps.items():
-        if key in filled:
-            values = filled[key]
-            is_bytes = feature.kind == "text" or feature.is_image
-            columns[key] = list(values) if is_bytes else _as_stored(np.asarray(values), feature.kind)
-            assert is_bytes or columns[key].shape == (steps, *feature.shape), f"{key}: {columns[key].shape}"
+        if key in filled and (feature.kind == "text" or feature.is_image):
+            columns[key] = list(filled[key])
+        elif key in filled:
+            columns[key] = _as_stored(np.asarray(filled[key]), feature.kind)
+            assert columns[key].shape == (steps, *feature.shape), f"{key}: {columns[key].shape}"
         else:
             columns[key] = _column(rng, key, feature, steps)
     metadata = {key: filled.get(key, _column(rng, key, feature, 1)[0]) for key, feature in structure.episode.items()}
@@ -201,14 +201,16 @@ def tfds_example(name: str, episode: SourceEpisode) -> dict:
     reads it, so it is zeros."""
     structure = read_structure(name)
 
+    columns: dict = episode.steps
+
     def wrapped(feature: Feature, value):
         if feature.kind == "image_float32":
             return np.zeros(feature.shape, np.float32)
         return io.BytesIO(value) if feature.is_image else value
 
     steps = [
-        _nested({key: wrapped(structure.steps[key], column[step]) for key, column in episode.steps.items()})
-        for step in range(len(next(iter(episode.steps.values()))))
+        _nested({key: wrapped(structure.steps[key], column[step]) for key, column in columns.items()})
+        for step in range(len(next(iter(columns.values()))))
     ]
     return {"steps": steps, **_nested(episode.metadata)}
 
