@@ -156,7 +156,7 @@ def evaluate(
         max_windows_per_dataset=max_windows,
         chunk=model.config.chunk,
         history=model.config.history,
-        image_size=model.config.backbone.image_size,
+        image_size=model.backbone.image_size,
     )
     device, was_training = next(model.parameters()).device, model.training
     model.eval()

@@ -38,10 +38,10 @@ def _tensors(batch: dict) -> list[str]:
 
 def _samples(batch: dict, mixture: Mixture, model: VLA) -> list[str]:
     lines = ["samples: data set, episode, step, prompt as the model reads it"]
-    rows = zip(*(batch[name].tolist() for name in ("dataset", "episode", "step")), batch["instruction"], strict=True)
-    for dataset, episode, step, instruction in rows:
+    rows = zip(*(batch[name].tolist() for name in ("dataset", "episode", "step")), strict=True)
+    for row, (dataset, episode, step) in enumerate(rows):
         entry = mixture.datasets[dataset]
-        prompt = model.backbone.text.decode(model.backbone.text.encode(instruction))
+        prompt = model.backbone.prompt(batch, row)
         lines.append(f"  {entry.name}  {entry.stream.episodes.episode_id(episode)}  {step}  {prompt!r}")
     return lines
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from oxe_pipeline.vla.backbone import NanoConfig
-from oxe_pipeline.vla.heads import BinTokensConfig
+from oxe_pipeline.vla.backbones.nano import NanoConfig
+from oxe_pipeline.vla.heads.bin_tokens import BinTokensConfig
 from oxe_pipeline.vla.model import ModelConfig
 
 

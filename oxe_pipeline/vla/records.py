@@ -16,8 +16,7 @@ def config_from_record(record: dict) -> TrainConfig:
     model = dict(record["model"])
     model["backbone"] = _part(model["backbone"], BACKBONES, "backbone")
     model["head"] = _part(model["head"], HEADS, "head")
-    values = {**record, "model": _checked(ModelConfig, model), "betas": tuple(record["betas"])}
-    return _checked(TrainConfig, values)
+    return _checked(TrainConfig, {**record, "model": _checked(ModelConfig, model)})
 
 
 def _part(record: dict, known: dict, what: str):
@@ -33,4 +32,4 @@ def _checked(kind: type, values: dict):
         raise ValueError(
             f"{kind.__name__}: field {sorted(unknown)[0]!r} is unknown to this version; update the package"
         )
-    return kind(**values)
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

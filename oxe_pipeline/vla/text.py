@@ -1,14 +1,9 @@
-"""Prompts, and a tokeniser for them that needs no download: one id per UTF-8 byte.
+"""Prompts, and a vocabulary for them that needs no download: one id per UTF-8 byte.
 
 A preset states its prompt as a template in which `{instruction}` stands for the instruction, lower-cased. Bytes make
 prompts some four times longer than a learnt vocabulary would, and nothing is known about words beforehand; what they
 give is every language, no files, and a vocabulary of 259 ids.
 """
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 NANO_PROMPT = "task: {instruction}\n"
 NO_INSTRUCTION = "unknown"
@@ -31,31 +26,19 @@ def build_prompt(instruction: str, *, template: str = NANO_PROMPT, max_bytes: in
     return template.replace("{instruction}", words)
 
 
-class ByteTokenizer:
+class ByteVocabulary:
     """Ids 0-255 are bytes; then padding, begin and end."""
 
     PADDING, BEGIN, END = 256, 257, 258
-    vocabulary_size = 259
+    size = 259
 
-    def __init__(self, *, max_length: int, template: str = NANO_PROMPT):
-        self.max_length, self.template = max_length, template
-
-    def encode(self, instruction: str) -> list[int]:
-        """Begin, the bytes of the prompt, end: at most `max_length` ids."""
-        prompt = build_prompt(instruction, template=self.template, max_bytes=self.max_length - 2)
-        return [self.BEGIN, *prompt.encode(), self.END]
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
 
     def decode(self, ids: list[int]) -> str:
-        """The prompt again, for people to look at; special ids are left out."""
+        """The text again, for people to look at; special ids are left out."""
         return bytes(i for i in ids if i < 256).decode(errors="replace")
 
-    def encode_batch(self, instructions: list[str]) -> tuple["Tensor", "Tensor"]:
-        """int64 ids [B, L] and bool mask [B, L] (true = real); L is the longest prompt of the batch."""
-        import torch
-
-        rows = [self.encode(instruction) for instruction in instructions]
-        length = max(map(len, rows))
-        ids = torch.full((len(rows), length), self.PADDING)
-        for row, encoded in zip(ids, rows, strict=True):
-            row[: len(encoded)] = torch.tensor(encoded)
-        return ids, ids != self.PADDING
+    @property
+    def end_id(self) -> int:
+        return self.END

@@ -67,7 +67,7 @@ def train(
         batch_size=config.batch_size,
         chunk=config.model.chunk,
         history=config.model.history,
-        image_size=config.model.backbone.image_size,
+        image_size=model.backbone.image_size,
         on_corrupt=config.on_corrupt,
         rank=world.rank,
         world_size=world.size,

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from oxe_pipeline.vla.heads import BinTokensConfig, token_layout
+from oxe_pipeline.vla.heads.bin_tokens import BinTokensConfig
+from oxe_pipeline.vla.heads.layout import token_layout
 from oxe_pipeline.vla.model import VLA, ModelConfig
 from oxe_pipeline.vla.presets import preset
 from tests.vla.batches import make_batch

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxe_pipeline.vla.text import ByteTokenizer, build_prompt
+from oxe_pipeline.vla.text import ByteVocabulary, build_prompt
 
 
 def test_the_prompt_is_the_template_around_the_lower_case_instruction():
@@ -12,23 +12,15 @@ def test_the_prompt_is_the_template_around_the_lower_case_instruction():
 
 @given(st.text(max_size=200), st.integers(16, 64))
 def test_any_text_fits_the_length_and_decodes_to_a_whole_prompt(text, length):
-    tokenizer = ByteTokenizer(max_length=length)
-    ids = tokenizer.encode(text)
-    assert len(ids) <= length and max(ids) < tokenizer.vocabulary_size
-    decoded = tokenizer.decode(ids)
+    vocabulary = ByteVocabulary()
+    ids = vocabulary.encode(build_prompt(text, max_bytes=length))
+    assert len(ids) <= length and max(ids) < vocabulary.size
+    decoded = vocabulary.decode([vocabulary.BEGIN, *ids, vocabulary.END, vocabulary.PADDING])
     assert decoded.startswith("task: ") and decoded.endswith("\n") and "\ufffd" not in decoded.replace(text.lower(), "")
 
 
 def test_a_long_instruction_is_cut_at_a_character_and_keeps_the_end_of_the_template():
     assert build_prompt("ä" * 50, template="<{instruction}>", max_bytes=9) == "<äää>"
-
-
-def test_a_batch_is_padded_to_its_longest_prompt_and_masked():
-    tokenizer = ByteTokenizer(max_length=64)
-    ids, mask = tokenizer.encode_batch(["up", "downwards"])
-    assert ids.shape == mask.shape == (2, len(tokenizer.encode("downwards")))
-    assert mask.sum(1).tolist() == [len(tokenizer.encode("up")), len(tokenizer.encode("downwards"))]
-    assert (ids[~mask] == tokenizer.PADDING).all()
 
 
 def test_a_template_without_room_or_place_for_the_instruction_is_refused():

@@ -10,34 +10,17 @@ chunk at once (`chunk_l1`, `flow`, `diffusion`) fit beside this one with the sam
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from oxe_pipeline.vla.backbone import Backbone
+from oxe_pipeline.vla.context import Backbone
+from oxe_pipeline.vla.heads.base import HeadOutput, mean_counted
+from oxe_pipeline.vla.heads.layout import TokenLayout, token_layout
 from oxe_pipeline.vla.tokenizer import ACTION_BINS, ActionTokenizer
 from schemas.slots import ACTION_WIDTH
-
-
-class HeadOutput(NamedTuple):
-    """What a head says about a batch in training."""
-
-    loss_B: Tensor
-    """float32 [B]: mean over the sample's own valid predictions, so that a robot with many slots weighs no more."""
-    metrics: dict[str, Tensor]
-    """Further values per sample, float32 [B]."""
-
-
-class Head(Protocol):
-    """What the model needs of a head."""
-
-    chunk: int
-
-    def forward(self, backbone: Backbone, batch: dict) -> HeadOutput: ...
-
-    def predict(self, backbone: Backbone, batch: dict) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,39 +44,13 @@ class BinTokensConfig:
         return self.bins
 
 
-class TokenLayout(NamedTuple):
-    """Which action value each token of a batch is, [B, S]; samples with fewer slots are padded at the end."""
-
-    slot: Tensor
-    """int64 index of the slot, 0 to 31."""
-    step: Tensor
-    """int64 step of the chunk."""
-    valid: Tensor
-    """bool: the token exists for this sample."""
-
-
-def token_layout(action_mask: Tensor, chunk: int) -> TokenLayout:
-    """Layout for masks [B, 32]: all slots of step 0 in slot order, then those of step 1, ...
-
-    ValueError for a sample without any action slot.
-    """
-    count_B1 = action_mask.sum(1, keepdim=True)
-    if (count_B1 == 0).any():
-        raise ValueError("a sample has no action slot at all: its data set's action_mask is empty")
-    slots_first = torch.argsort(action_mask.logical_not().to(torch.uint8), dim=1, stable=True)
-    place = torch.arange(chunk * int(count_B1.max()), device=action_mask.device).expand(len(action_mask), -1)
-    slot = slots_first.gather(1, place % count_B1)
-    step = place // count_B1
-    return TokenLayout(slot, step.clamp(max=chunk - 1), step < chunk)
-
-
 class BinTokensHead(nn.Module):
     """See the module's text. The token embeddings themselves are the backbone's appended rows."""
 
     def __init__(self, config: BinTokensConfig, *, backbone: Backbone, chunk: int):
         super().__init__()
         self.chunk, self.choice = chunk, config.choice
-        self.tokenizer = ActionTokenizer(first_id=backbone.text.vocabulary_size, bins=config.bins)
+        self.tokenizer = ActionTokenizer(first_id=backbone.vocabulary_size - config.bins, bins=config.bins)
         self.slot = nn.Embedding(ACTION_WIDTH, backbone.width)
         self.step = nn.Embedding(chunk, backbone.width)
         self.begin = nn.Parameter(torch.zeros(backbone.width))
@@ -109,11 +66,11 @@ class BinTokensHead(nn.Module):
         rows = torch.arange(len(counted), device=counted.device)[:, None]
         values = torch.where(counted, batch["action"][rows, layout.step, layout.slot], 0.0)
         ids = self.tokenizer.encode(values)
-        hidden, _ = backbone.decode(self._inputs(backbone, layout, ids), counted, backbone.encode(batch), causal=True)
+        hidden = backbone.encode_decode(batch, self._inputs(backbone, layout, ids), counted, causal=True)
         logits_BSV = backbone.logits(hidden).float()
         loss_BS = F.cross_entropy(logits_BSV.flatten(0, 1), ids.flatten(), reduction="none").view_as(ids)
         correct_BS = self.choose(logits_BSV) == ids
-        return HeadOutput(_mean(loss_BS, counted), {"token_accuracy": _mean(correct_BS.float(), counted)})
+        return HeadOutput(mean_counted(loss_BS, counted), {"token_accuracy": mean_counted(correct_BS.float(), counted)})
 
     @torch.no_grad()
     def predict(self, backbone: Backbone, batch: dict) -> Tensor:
@@ -160,9 +117,3 @@ def smooth_rows(bins: int, width: int, *, std: float = 0.02) -> Tensor:
     waves = torch.cos(torch.pi * place[:, None] * torch.arange(1, 17))
     rows = waves @ torch.randn(16, width) / 8**0.5 + 0.1 * torch.randn(bins, width)
     return std * rows
-
-
-def _mean(values_BS: Tensor, counted_BS: Tensor) -> Tensor:
-    """[B]: mean over the counted places of each row; 0 for a row that has none."""
-    kept = torch.where(counted_BS, values_BS, 0.0)
-    return kept.sum(1) / counted_BS.sum(1).clamp(min=1)

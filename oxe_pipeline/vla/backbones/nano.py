@@ -1,10 +1,5 @@
 """The nano backbone: a small convolutional image encoder, a state token, byte text, and a pre-norm transformer.
 
-A backbone does two things for a head. `encode` turns the observation of a batch into a `Context`: the keys and values
-of every layer, computed with bidirectional attention over images, state and text. `decode` runs further tokens against
-a context. The context never sees those tokens, so training in one pass, decoding token by token with a cache, and
-parallel decoding of a whole chunk are the same computation (the block-causal attention of pi0, here as two calls).
-
 Nano trades everything for size: random initialisation, a 4 x 4 grid of tokens per image, no knowledge of words. It
 exists so that the whole way from raw files to a trained policy can be walked, and tested, on two CPU cores.
 
@@ -12,41 +7,16 @@ Shape letters: B batch, T history, P context tokens, S decoded tokens, D width, 
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from oxe_pipeline.vla.text import NANO_PROMPT, ByteTokenizer
+from oxe_pipeline.vla.context import Context
+from oxe_pipeline.vla.text import NANO_PROMPT, ByteVocabulary, build_prompt
 from schemas.slots import CAMERAS, STATE_WIDTH
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What decoded tokens may look at: per layer keys and values [B, H, P, D/H], and which are real, bool [B, P]."""
-
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-    mask_BP: Tensor
-
-
-class Backbone(Protocol):
-    """What a head needs of a backbone. `tokens` is the embedding table of text and appended action ids, tied to
-    `logits`.
-    """
-
-    width: int
-    text: ByteTokenizer
-    tokens: nn.Embedding
-
-    def encode(self, batch: dict) -> Context: ...
-
-    def decode(
-        self, embedding_BSD: Tensor, mask_BS: Tensor, context: Context, *, causal: bool
-    ) -> tuple[Tensor, Context]: ...
-
-    def logits(self, hidden_BSD: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,11 +100,15 @@ class Block(nn.Module):
 class NanoBackbone(nn.Module):
     """See the module's text. `extra_ids` rows are appended to the vocabulary for the head's action tokens."""
 
-    def __init__(self, config: NanoConfig, *, extra_ids: int):
+    reads_prompts = False
+
+    def __init__(self, config: NanoConfig, *, extra_ids: int, parts: Path | None = None):
         super().__init__()
         self.config, self.width = config, config.width
-        self.text = ByteTokenizer(max_length=config.text_length, template=config.prompt)
-        self.tokens = nn.Embedding(self.text.vocabulary_size + extra_ids, config.width)
+        self.image_size = config.image_size
+        self.vocabulary = ByteVocabulary()
+        self.vocabulary_size = self.vocabulary.size + extra_ids
+        self.tokens = nn.Embedding(self.vocabulary_size, config.width)
         self.image_encoder = ImageEncoder(config.width)
         self.patch_position = nn.Embedding((config.image_size // 16) ** 2, config.width)
         self.camera = nn.Embedding(len(CAMERAS), config.width)
@@ -184,6 +158,17 @@ class NanoBackbone(nn.Module):
             values.append(value)
         return self.norm_out(x), Context(tuple(keys), tuple(values), torch.cat([context.mask_BP, mask_BS], 1))
 
+    def encode_decode(self, batch: dict, embedding_BSD: Tensor, mask_BS: Tensor, *, causal: bool = True) -> Tensor:
+        """Hidden states [B, S, D] of further tokens."""
+        return self.decode(embedding_BSD, mask_BS, self.encode(batch), causal=causal)[0]
+
+    def prompt(self, batch: dict, row: int) -> str:
+        """The prompt of a sample as it is read, cut where it is too long."""
+        return self.vocabulary.decode(self._prompt_ids(batch["instruction"][row]))
+
+    def save_parts(self, folder: Path) -> None:
+        """Nothing: the configuration says it all."""
+
     def logits(self, hidden_BSD: Tensor) -> Tensor:
         """[B, S, V] over text and action ids, by the tied embedding table."""
         return F.linear(hidden_BSD, self.tokens.weight)
@@ -215,12 +200,18 @@ class NanoBackbone(nn.Module):
 
     def _text_tokens(self, batch: dict) -> tuple[Tensor, Tensor]:
         """Tokens [B, L / ids_per_token, D] and their mask; a token counts where any of its ids is real."""
-        ids, mask = (part.to(self.tokens.weight.device) for part in self.text.encode_batch(batch["instruction"]))
-        joined = self.config.ids_per_token
-        missing = -ids.shape[1] % joined
-        ids, mask = F.pad(ids, (0, missing), value=self.text.PADDING), F.pad(mask, (0, missing))
+        joined, device = self.config.ids_per_token, self.tokens.weight.device
+        rows = [torch.tensor(self._prompt_ids(instruction)) for instruction in batch["instruction"]]
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=ByteVocabulary.PADDING).to(device)
+        ids = F.pad(ids, (0, -ids.shape[1] % joined), value=ByteVocabulary.PADDING)
+        mask = ids != ByteVocabulary.PADDING
         tokens = self.text_join(self.tokens(ids).unflatten(1, (-1, joined)).flatten(2))
         return tokens + self.text_position.weight[: tokens.shape[1]], mask.unflatten(1, (-1, joined)).any(2)
+
+    def _prompt_ids(self, instruction: str) -> list[int]:
+        """Begin, the bytes of the prompt, end: at most `text_length` ids."""
+        prompt = build_prompt(instruction, template=self.config.prompt, max_bytes=self.config.text_length - 2)
+        return [ByteVocabulary.BEGIN, *self.vocabulary.encode(prompt), ByteVocabulary.END]
 
     def _age(self, history: int) -> Tensor:
         """Embedding [T, D] of how many steps ago each entry of the history was; the last one is now."""
