@@ -150,9 +150,9 @@ class ZarrArray:
             first = index * self.chunks[0]
             yield self._block(index, absent)[max(start - first, 0) : stop - first]
 
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """Rows start to stop as one array."""
-        parts = list(self.blocks(start, stop))
+    def rows(self, start: int, stop: int, *, absent: Literal["fill", "refuse"] = "fill") -> np.ndarray:
+        """Rows start to stop as one array; `absent` as in `blocks`."""
+        parts = list(self.blocks(start, stop, absent=absent))
         return np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), self.dtype)
 
     def identity(self, start: int, stop: int) -> bytes:

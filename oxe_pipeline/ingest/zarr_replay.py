@@ -154,7 +154,8 @@ def _episode_ends(store: ZarrStore) -> np.ndarray:
         raise store.fault("meta/episode_ends", reason)
     if len(array) * array.dtype.itemsize > 1 << 26:
         raise store.fault("meta/episode_ends", f"{len(array)} episodes in one store are not sane")
-    ends = array.rows(0, len(array)).astype(np.int64)
+    # Refused, not filled: a damaged length can promise a million chunks that are not there, and each is looked for.
+    ends = array.rows(0, len(array), absent="refuse").astype(np.int64)
     if len(ends) == 0:
         raise store.fault("meta/episode_ends", "the store holds no episode")
     lengths = np.diff(ends, prepend=0)

@@ -1,7 +1,9 @@
 """Replay buffers written by the zarr package itself, read by our reader: against what was written, and damaged."""
 
 import contextlib
+import json
 import os
+import time
 import zipfile
 from pathlib import Path
 
@@ -151,10 +153,21 @@ def test_two_grippers_fill_two_arms(tmp_path):
 def test_ends_that_do_not_rise_are_one_bad_store(tmp_path, ends, why):
     root = zarr.open_group(tmp_path / "x.zarr", mode="w", zarr_format=2)
     root.create_array("data/action", data=np.zeros((12, 2)))
-    root.create_array("meta/episode_ends", data=np.array(ends, np.int64), chunks=(1,), compressors=None)
+    root.create_array("meta/episode_ends", data=np.array(ends, np.int64), chunks=(4,), compressors=None)
     assert list(find_episodes(tmp_path)) == ["x.zarr"]
     with pytest.raises(DataError, match=rf"x\.zarr: meta/episode_ends: .*{why}"):
         read_episode("x.zarr", root=tmp_path)
+
+
+def test_promised_ends_that_are_not_there_are_refused_at_the_first(written, tmp_path):
+    copy_of(written / "pusht", tmp_path)
+    store = tmp_path / "pusht_cchi_v7_replay.zarr"
+    path = store / "meta" / "episode_ends" / ".zarray"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "shape": [2_000_000]}))
+    started = time.process_time()
+    with pytest.raises(DataError, match="episode_ends/1: this chunk is missing"):
+        read_episode(f"{store.name}/episode_0", root=tmp_path)
+    assert time.process_time() - started < 1
 
 
 def test_an_array_of_another_length_than_the_last_end_is_named(tmp_path):
