@@ -3,10 +3,12 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from oxe_pipeline.cache_arguments import add_cache_arguments, cache_options
-from oxe_pipeline.train import DEVICES, INSTALL_HINT, find_device
+from oxe_pipeline.train import INSTALL_HINT, find_device
+from oxe_pipeline.train_arguments import DEVICES
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,6 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="run folder of oxe_pipeline.train, or one of its checkpoints")
     parser.add_argument("--mixture", type=Path, help="mixture file, where the run's own has moved")
     parser.add_argument("--max-windows", type=int, help="evenly spread windows per data set (default: all)")
+    parser.add_argument("--language", action="store_true", help="also exchange the instructions: are they used?")
     parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     add_cache_arguments(parser)
@@ -23,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         import torch
 
         from oxe_pipeline.vla.evaluate import evaluate, results_record
+        from oxe_pipeline.vla.language_use import language_use
         from oxe_pipeline.vla.trained import load_trained
     except ImportError:
         print(f"error: {INSTALL_HINT}", file=sys.stderr)
@@ -34,22 +38,36 @@ def main(argv: list[str] | None = None) -> int:
         mixture = load_mixture(arguments.mixture or trained.mixture_file, cache=cache_options(arguments))
         if trained.config.cpu_threads:
             torch.set_num_threads(trained.config.cpu_threads)
-        results = evaluate(trained.model, mixture, trained.normalizers, max_windows=arguments.max_windows)
+        held_out = {
+            "options": trained.config.batch_options(image_size=trained.model.backbone.image_size),
+            "max_windows": arguments.max_windows,
+        }
+        results = evaluate(trained.model, mixture, trained.normalizers, **held_out)
+        language = language_use(trained.model, mixture, trained.normalizers, **held_out) if arguments.language else []
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        record = {"checkpoint": str(trained.folder), "step": trained.step, "datasets": results_record(results)}
+        record = {
+            "checkpoint": str(trained.folder),
+            "step": trained.step,
+            "num_parameters": trained.model.num_parameters,
+            "datasets": results_record(results),
+        }
+        if arguments.language:
+            record["language"] = {result.dataset: asdict(result) for result in language}
         print(json.dumps(record, indent=1))
         return 0
-    from rich.console import Console
+    from oxe_pipeline.terminal import console
+    from oxe_pipeline.vla.latency import weight_bytes
+    from oxe_pipeline.vla.report import language_table, result_table
 
-    from oxe_pipeline.vla.report import result_table
-
-    console = Console()
-    console.print(f"{trained.folder}, step {trained.step}, {trained.model.num_parameters:,} parameters")
+    output = console()
+    output.print(f"{trained.folder}, step {trained.step}, {weight_bytes(trained.model) / 1e6:.2f} MB of weights")
     for result in results:
-        console.print(result_table(result))
+        output.print(result_table(result))
+    for used in language:
+        output.print(language_table(used))
     return 0
 
 

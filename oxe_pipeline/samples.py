@@ -157,7 +157,7 @@ def _find_run(options: argparse.Namespace) -> Run:
     state = read_state(folder)
     mixture = load_mixture(options.mixture or state["mixture"]["file"], cache=cache_options(options))
     mixture = mixture.continued(state["loader"]["mixture"])
-    size = state["config"]["model"]["backbone"]["image_size"]
+    size = state["image_size"]
     return Run(
         mixture=mixture,
         batch_size=state["loader"]["batch_size"],

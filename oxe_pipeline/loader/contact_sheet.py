@@ -1,13 +1,13 @@
 """A contact sheet: the images of some samples as one picture, a caption to each, so that a batch can be looked at.
 
-Images are decoded as the loader decodes them and then shrunk or enlarged to one height by Pillow: a sheet shows what is
-in a batch, its pixels are not the batch's.
+Images are shrunk or enlarged to one height by Pillow. `contact_sheet` decodes those of any samples from the streams, as
+the loader does; `batch_sheet` shows those of a batch as they are, augmented or not.
 """
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -18,6 +18,7 @@ from oxe_pipeline.loader.stored_image import stored_image
 from oxe_pipeline.loader.window import Samples
 from oxe_pipeline.mixture.mixture import Mixture
 from oxe_pipeline.stream.format import write_whole
+from schemas.slots import CAMERAS
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _VIEW_PX, _GAP_PX, _MARGIN_PX, _PADDING_PX = 176, 6, 20, 10
@@ -46,16 +47,33 @@ def contact_sheet(
     its name, an unreadable image a box that says so.
     """
     cameras = cameras_of([dataset.stream for dataset in mixture.datasets])
+    views = [[_view(mixture, samples, i, camera, size) for camera in cameras] for i in range(len(rows))]
+    return _sheet(rows, views, title)
+
+
+def batch_sheet(batch: dict, rows: Sequence[DrawnSample], *, title: str = "") -> Image.Image:
+    """The same of a loader's batch on the CPU: each camera's newest image, and the goal where there is one.
+
+    `rows` are drawn_samples of its first samples, as many as are to be shown.
+    """
+    cameras = [camera for camera in CAMERAS if f"image_{camera}" in batch]
+    views = [[_batch_view(batch, i, camera) for camera in cameras] for i in range(len(rows))]
+    if "image_goal" in batch:
+        for i, of_sample in enumerate(views):
+            of_sample.append(_tensor_view("goal", batch["image_goal"][i], bool(batch["image_goal_mask"][i])))
+    return _sheet(rows, views, title)
+
+
+def _sheet(rows: Sequence[DrawnSample], views: Sequence[Sequence["_View"]], title: str) -> Image.Image:
     fonts = _Fonts()
-    width_px = max(2, len(cameras)) * (_VIEW_PX + _GAP_PX) - _GAP_PX
+    width_px = max(2, len(views[0])) * (_VIEW_PX + _GAP_PX) - _GAP_PX
     instructions = [_instruction_lines(row, fonts.plain, width_px) for row in rows]
     lines = max(map(len, instructions))
     cells = []
-    for i, (row, instruction) in enumerate(zip(rows, instructions, strict=True)):
+    for row, instruction, of_sample in zip(rows, instructions, views, strict=True):
         # Every caption takes the same height, so that the images of neighbouring cells stand in line.
         caption = _caption(row, instruction + [""] * (lines - len(instruction)), fonts, width_px)
-        views = [_view(mixture, samples, i, camera, size) for camera in cameras]
-        cells.append(_cell(caption, views, fonts, width_px))
+        cells.append(_cell(caption, of_sample, fonts, width_px))
     return _arranged(cells, title, fonts)
 
 
@@ -111,6 +129,17 @@ def _view(mixture: Mixture, samples: Samples, i: int, camera: str, size: tuple[i
     return _View(camera, image, f"{image.width}x{image.height}")
 
 
+def _batch_view(batch: dict, i: int, camera: str) -> _View:
+    return _tensor_view(camera, batch[f"image_{camera}"][i, -1], bool(batch[f"image_{camera}_mask"][i, -1]))
+
+
+def _tensor_view(camera: str, pixels_HWC: Any, shown: bool) -> _View:
+    if not shown:
+        return _View(camera, None, "masked")
+    image = Image.fromarray(pixels_HWC.numpy())
+    return _View(camera, image, f"{image.width}x{image.height}")
+
+
 def _instruction_lines(row: DrawnSample, font: _Font, width_px: int) -> list[str]:
     return _wrapped(f"“{row.instruction}”" if row.instruction else "no instruction", font, width_px)
 
@@ -127,7 +156,7 @@ def _caption(
 
 
 def _cell(
-    caption: list[tuple[str, _Font, tuple[int, int, int]]], views: list[_View], fonts: _Fonts, width_px: int
+    caption: list[tuple[str, _Font, tuple[int, int, int]]], views: Sequence[_View], fonts: _Fonts, width_px: int
 ) -> Image.Image:
     views_top = _PADDING_PX + sum(_line_height(font) for _, font, _ in caption) + _GAP_PX
     height_px = views_top + _line_height(fonts.small) + _VIEW_PX + _PADDING_PX

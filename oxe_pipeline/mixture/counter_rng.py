@@ -10,14 +10,14 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import ArrayLike
 
-_GOLDEN = 0x9E3779B97F4A7C15
-_LANE_STEP = 0xD1B54A32D192ED03
-_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+GOLDEN = 0x9E3779B97F4A7C15
+LANE_STEP = 0xD1B54A32D192ED03
+MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _WORD = (1 << 64) - 1
 # Made once: a numpy scalar costs half as much as the operation on a short array that it is for.
 _SHIFT_30, _SHIFT_27, _SHIFT_31, _SHIFT_11 = (np.uint64(shift) for shift in (30, 27, 31, 11))
-_FIRST_MULTIPLIER, _SECOND_MULTIPLIER = (np.uint64(multiplier) for multiplier in _MULTIPLIERS)
-_GOLDEN_WORD, _LANE_STEP_WORD = np.uint64(_GOLDEN), np.uint64(_LANE_STEP)
+_FIRST_MULTIPLIER, _SECOND_MULTIPLIER = (np.uint64(multiplier) for multiplier in MULTIPLIERS)
+_GOLDEN_WORD, _LANE_STEP_WORD = np.uint64(GOLDEN), np.uint64(LANE_STEP)
 
 
 class RandomStream(IntEnum):
@@ -50,6 +50,8 @@ class RandomStream(IntEnum):
     """Kept free: what takes the place of an unreadable image is its nearest neighbour, which needs no draw."""
     NOISE = 12
     """Noise added to inputs or drawn by a head; lane = element."""
+    QUESTION = 13
+    """Which step of an episode is asked about."""
 
 
 def mix64(x: np.ndarray) -> np.ndarray:
@@ -64,8 +66,8 @@ def mix64(x: np.ndarray) -> np.ndarray:
 
 def mix64_int(x: int) -> int:
     """`mix64` of one Python int in [0, 2^64): a tenth of the cost of an array of one."""
-    x = (x ^ (x >> 30)) * _MULTIPLIERS[0] & _WORD
-    x = (x ^ (x >> 27)) * _MULTIPLIERS[1] & _WORD
+    x = (x ^ (x >> 30)) * MULTIPLIERS[0] & _WORD
+    x = (x ^ (x >> 27)) * MULTIPLIERS[1] & _WORD
     return x ^ (x >> 31)
 
 
@@ -76,7 +78,7 @@ def bits(seed: int, g: ArrayLike, stream: int, lane: ArrayLike = 0) -> np.ndarra
     of one stream for one `g`. Two keyed rounds, not one: with a single round two streams would be the same sequence at
     a distance, since SplitMix64 only adds to a counter.
     """
-    inner, outer = _stream_keys(seed, stream)
+    inner, outer = stream_keys(seed, stream)
     g, lane = np.asarray(g), np.asarray(lane)
     shape = np.broadcast_shapes(g.shape, lane.shape)
     # Arrays of at least one dimension wrap around at 2^64 silently, which is the arithmetic meant; scalars would warn.
@@ -114,7 +116,8 @@ def check_seed(seed: int) -> int:
     return int(seed)
 
 
-def _stream_keys(seed: int, stream: int) -> tuple[int, int]:
+def stream_keys(seed: int, stream: int) -> tuple[int, int]:
+    """The keys of the first and second round of `bits`, each in [0, 2^64)."""
     word, number = check_seed(seed), int(stream)
-    inner = mix64_int((word + number * _LANE_STEP + _GOLDEN) & _WORD)
-    return inner, mix64_int((mix64_int(word) + number * _GOLDEN) & _WORD)
+    inner = mix64_int((word + number * LANE_STEP + GOLDEN) & _WORD)
+    return inner, mix64_int((mix64_int(word) + number * GOLDEN) & _WORD)

@@ -4,7 +4,9 @@
         model.safetensors       weights as trained
         average.safetensors     exponential moving average of them, where the run keeps one
         training.pt             optimiser, scheduler, random generators: tensors and numbers, read with weights_only
+        backbone/               tokeniser, image settings and sizes of a pretrained backbone: no other source is needed
         state.json              step, stream state, configuration, normalisers, mixture, versions, sizes of the others
+    RUN/best.json               step and held-out error of the best checkpoint, where the run keeps it
 
 A checkpoint is written under a temporary name, flushed to disk, then renamed; a reader only ever looks at final names.
 The price is that the newest checkpoint and the one being written lie on disk together with the `keep` older ones.
@@ -15,17 +17,23 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from oxe_pipeline.stream.format import write_whole
 
 if TYPE_CHECKING:
     import torch
 
 CHECKPOINTS = "checkpoints"
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
+BEST = "best.json"
 _PREFIX, _PART = "step_", ".part"
 _WEIGHTS, _AVERAGE, _TRAINING, _STATE = "model.safetensors", "average.safetensors", "training.pt", "state.json"
+_PARTS = "backbone"
 
 
 class CheckpointError(ValueError):
@@ -43,11 +51,18 @@ class Checkpoint:
     training: dict
     """State dictionaries of optimiser and scheduler, and the random generators' states."""
     state: dict
+    parts: Path | None = None
+    """Folder with the backbone's parts, of a checkpoint that was loaded."""
 
 
-def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Writes the checkpoint, then removes all but the `keep` newest; returns its folder. Atomic against kill and power
-    cut.
+def save_checkpoint(
+    run: Path, checkpoint: Checkpoint, *, keep: int, save_parts: Callable[[Path], None] | None = None
+) -> Path:
+    """Writes the checkpoint, then removes all but the `keep` newest and the best; returns its folder. Atomic against
+    kill and power cut.
+
+    `save_parts` writes the backbone's parts into the folder it is given. The best is the one of step
+    `state["best"]["step"]`, where the state has that; best.json then says so.
     """
     import torch
     from safetensors.torch import save_file
@@ -55,32 +70,65 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     parent = run / CHECKPOINTS
     parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(run)
-    final = parent / f"{_PREFIX}{checkpoint.step:08d}"
+    final = _folder(run, checkpoint.step)
     part = parent / f".{final.name}.{os.getpid()}{_PART}"
     part.mkdir()
     save_file({name: value.contiguous() for name, value in checkpoint.weights.items()}, part / _WEIGHTS)
     if checkpoint.average is not None:
         save_file({name: value.contiguous() for name, value in checkpoint.average.items()}, part / _AVERAGE)
     torch.save(checkpoint.training, part / _TRAINING)
-    sizes = {path.name: path.stat().st_size for path in sorted(part.iterdir())}
-    state = {
+    _finish(part, final, {"step": checkpoint.step, **checkpoint.state}, save_parts)
+    best = checkpoint.state.get("best")
+    if best:
+        write_whole(run / BEST, json.dumps(best).encode())
+    for old in list_checkpoints(run)[:-keep]:
+        if not best or old != _folder(run, best["step"]):
+            _remove(old)
+    return final
+
+
+def save_for_acting(
+    folder: Path, weights: "dict[str, torch.Tensor]", state: dict, *, save_parts: Callable[[Path], None]
+) -> None:
+    """Writes a checkpoint that can be acted with but not trained on, at `folder`: new or empty. Atomic as the others.
+
+    `state` is that of a checkpoint, "step" included.
+    """
+    from safetensors.torch import save_file
+
+    part = folder.with_name(f".{folder.name}.{os.getpid()}{_PART}")
+    part.mkdir(parents=True)
+    save_file({name: value.contiguous() for name, value in weights.items()}, part / _WEIGHTS)
+    _finish(part, folder, state, save_parts)
+
+
+def _finish(part: Path, final: Path, state: dict, save_parts: Callable[[Path], None] | None) -> None:
+    """Completes the folder `part` by the backbone's parts and state.json, and gives it its final name."""
+    (part / _PARTS).mkdir()
+    if save_parts is not None:
+        save_parts(part / _PARTS)
+    files = [path for path in sorted(part.rglob("*")) if path.is_file()]
+    own = {
         "format": CHECKPOINT_FORMAT,
-        "step": checkpoint.step,
-        "files": sizes,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        **checkpoint.state,
+        "files": {path.relative_to(part).as_posix(): path.stat().st_size for path in files},
+        "versions": {"python": platform.python_version(), "torch": metadata.version("torch")},
     }
-    (part / _STATE).write_text(json.dumps(state, indent=1))
-    for path in part.iterdir():
+    (part / _STATE).write_text(json.dumps({**state, **own}, indent=1))
+    for path in (*part.rglob("*"), part):
         _flush(path)
-    _flush(part)
     if final.exists():
         _remove(final)
     os.rename(part, final)
-    _flush(parent)
-    for old in list_checkpoints(run)[:-keep]:
-        _remove(old)
-    return final
+    _flush(final.parent)
+
+
+def best_checkpoint(run: Path) -> Path:
+    """The checkpoint with the least held-out error; CheckpointError for a run that did not keep one."""
+    try:
+        best = json.loads((run / BEST).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{run / BEST}: cannot be read ({error}); train with --keep-best") from None
+    return _folder(run, best["step"])
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -95,7 +143,8 @@ def latest_checkpoint(run: Path) -> Path:
     found = list_checkpoints(run)
     if not found:
         raise CheckpointError(
-            f"{run}: no checkpoint in {CHECKPOINTS}/; train with `python -m oxe_pipeline.train --out {run}`"
+            f"{run}: no checkpoint in {CHECKPOINTS}/; train with `python -m oxe_pipeline.train` and --out another "
+            "folder, or delete this one if it is of a run that stopped before its first --checkpoint-every"
         )
     return found[-1]
 
@@ -112,7 +161,8 @@ def read_state(folder: Path) -> dict:
         ) from None
     if state.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"{folder}: checkpoint format {state.get('format')!r}, this version reads {CHECKPOINT_FORMAT}"
+            f"{folder}: checkpoint format {state.get('format')!r}, this version reads {CHECKPOINT_FORMAT}; train anew, "
+            "or use the version of the package that wrote it"
         )
     for name, size in state["files"].items():
         path = folder / name
@@ -132,6 +182,8 @@ def load_checkpoint(folder: Path, *, device: "torch.device | str" = "cpu") -> Ch
     from safetensors.torch import load_file
 
     state = read_state(folder)
+    if not (folder / _TRAINING).is_file():
+        raise CheckpointError(f"{folder}: made for acting; training goes on from the run that it was made from")
     average = load_file(folder / _AVERAGE, device=str(device)) if (folder / _AVERAGE).is_file() else None
     return Checkpoint(
         step=state["step"],
@@ -139,6 +191,7 @@ def load_checkpoint(folder: Path, *, device: "torch.device | str" = "cpu") -> Ch
         average=average,
         training=torch.load(folder / _TRAINING, map_location=device, weights_only=True),
         state=state,
+        parts=parts_folder(folder),
     )
 
 
@@ -151,10 +204,19 @@ def load_weights(folder: Path, *, device: "torch.device | str" = "cpu") -> "dict
     return load_file(folder / name, device=str(device))
 
 
+def parts_folder(folder: Path) -> Path:
+    """Where a checkpoint keeps the parts of its backbone."""
+    return folder / _PARTS
+
+
 def remove_leftovers(run: Path) -> None:
     """Deletes what killed processes left half-written or half-deleted."""
     for path in (run / CHECKPOINTS).glob(f".{_PREFIX}*{_PART}"):
         shutil.rmtree(path)
+
+
+def _folder(run: Path, step: int) -> Path:
+    return run / CHECKPOINTS / f"{_PREFIX}{step:08d}"
 
 
 def _remove(folder: Path) -> None:

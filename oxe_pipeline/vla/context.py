@@ -47,6 +47,9 @@ class TextVocabulary(Protocol):
 class Backbone(Protocol):
     """What a head needs of a backbone.
 
+    Where the keys of a Context are rotated by position it also has `rotary(position_ids, like) -> (cos, sin)`, which
+    rotates further ones (see LanguageBackbone).
+
     A batch is either the loader's (observations, actions; see oxe_pipeline/loader/batch.py) or one of texts, told by
     its key "prompt": {"prompt": list[str] with "<image>" at the place of each image, "images": list of lists of uint8
     [H, W, 3] tensors, "target": list[str]}. Only backbones with `reads_prompts` take the latter.
@@ -61,6 +64,12 @@ class Backbone(Protocol):
     tokens: nn.Embedding
     """Input embeddings of all ids."""
     reads_prompts: bool
+    num_layers: int
+    """Layers of a Context."""
+    kv_heads: int
+    """Heads of keys and values in each of them."""
+    head_dim: int
+    """Width of a key and of a value."""
 
     def encode(self, batch: dict) -> Context:
         """The context of the batch's observations and instructions (or prompts and their images)."""

@@ -6,19 +6,19 @@ predictions pass through the Normalizer's inverse. Errors are open loop: they ra
 success rates.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
+from oxe_pipeline.loader.held_out import EvalLoader
 from oxe_pipeline.loader.loader import make_eval_loader
-from oxe_pipeline.loader.scaling import stream_normalizer
-from oxe_pipeline.mixture.mixture import Mixture, MixtureDataset
-from oxe_pipeline.stats.normalizer import Normalizer, is_passed_through
+from oxe_pipeline.mixture.mixture import Mixture
+from oxe_pipeline.vla.action_errors import ActionSpace, DistanceSum, Normalizers, check_normalizers
 from oxe_pipeline.vla.model import VLA, to_device
-from schemas.slots import ACTION_NAMES, slot_unit
-from schemas.spec_parts import slot_indices
 
 EVALUATION_BATCH = 64
 PREDICTORS = ("model", "mean_action", "previous_action")
@@ -41,161 +41,208 @@ class DatasetResult:
     """Results over the held-out windows of one data set; without any, `windows` is 0 and there are no numbers."""
 
     dataset: str
+    task_mode: str = "text"
+    """By what the model was told its task: "text", "goal" (an image of it) or "both"."""
     episodes: int
     windows: int
-    token_accuracy: float | None = None
-    """Share of tokens predicted right, given the true ones before them."""
+    loss: float | None = None
+    """The head's own, mean over windows."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What else the head measures, mean over windows: token_accuracy (the share of tokens predicted right, given the
+    true ones before them) of those that predict tokens."""
     error_of_range: dict[str, float] | None = None
-    """Predictor -> mean absolute error over all normalised slots, as a share of the slot's range in training
-    (q01..q99).
-    """
+    """Predictor -> mean absolute error over all slots that have a range, as a share of it (q01..q99 in training)."""
+    error_by_position: tuple[float, ...] | None = None
+    """The model's, for each position in the chunk: later actions are further from what was seen."""
     slots: tuple[SlotResult, ...] = ()
 
 
-class _Sums:
+class _Tally:
     """Running sums over the windows of one data set."""
 
-    def __init__(self, dataset: MixtureDataset, normalizer: Normalizer):
-        manifest = dataset.stream.manifest
-        self.dataset, self.normalizer = dataset, normalizer
-        self.slots = np.array(manifest.action_slots)
-        names = [ACTION_NAMES[slot] for slot in self.slots]
-        self.binary = np.array([is_passed_through(name) for name in names])
-        self.mean = np.array([manifest.statistics["action"][name]["mean"] for name in names])
-        self.totals = {name: np.zeros(len(self.slots)) for name in PREDICTORS}
-        self.steps = self.windows = 0
-        self.token_accuracy = 0.0
+    def __init__(self, space: ActionSpace, task_mode: str):
+        self.space, self.task_mode = space, task_mode
+        self.errors = {name: DistanceSum(space) for name in PREDICTORS}
+        self.windows, self.loss = 0, 0.0
+        self.metrics: dict[str, float] = {}
         self.episodes: set[int] = set()
 
-    def add(self, episode: int, step: int, predicted: np.ndarray, token_accuracy: float) -> None:
+    def add(self, episode: int, step: int, predicted: np.ndarray, loss: float, metrics: dict[str, float]) -> None:
         """One window: `predicted` is the normalised chunk [chunk, 32]."""
-        actions = self.dataset.stream.vector("action", episode)
-        target = actions[step : step + len(predicted)].astype(np.float64)
+        window = self.space.window(episode, step)
         guesses = {
-            "model": self.normalizer.inverse(predicted)[: len(target), self.slots],
-            "mean_action": self.mean,
-            "previous_action": actions[step - 1] if step else self.mean,
+            "model": self.space.in_units(predicted, window),
+            "mean_action": self.space.mean * window.steps,
+            "previous_action": window.previous,
         }
         for name, guess in guesses.items():
-            right = (guess > 0.5) == (target > 0.5)
-            self.totals[name] += np.where(self.binary, right, np.abs(guess - target)).sum(0)
-        self.steps += len(target)
+            self.errors[name].add(np.broadcast_to(guess, window.target.shape), window.target, window)
         self.windows += 1
-        self.token_accuracy += token_accuracy
+        self.loss += loss
+        for name, value in metrics.items():
+            self.metrics[name] = self.metrics.get(name, 0.0) + value
         self.episodes.add(episode)
 
     def result(self) -> DatasetResult:
-        if not self.windows:
-            return DatasetResult(dataset=self.dataset.name, episodes=0, windows=0)
-        means = {name: total / self.steps for name, total in self.totals.items()}
-        units = action_units(self.dataset)
-        rows = [
+        space, windows = self.space, self.windows
+        if not windows:
+            return DatasetResult(dataset=space.dataset.name, task_mode=self.task_mode, episodes=0, windows=0)
+        means = {name: errors.per_slot() for name, errors in self.errors.items()}
+        slots = [
             SlotResult(
-                name=ACTION_NAMES[slot],
-                unit=units[ACTION_NAMES[slot]],
-                measure="accuracy" if self.binary[i] else "mean absolute error",
-                **{name: float(values[i]) for name, values in means.items()},
+                name=name,
+                unit=unit,
+                measure="accuracy" if space.binary[i] else "mean absolute error",
+                **{who: float(1 - values[i] if space.binary[i] else values[i]) for who, values in means.items()},
             )
-            for i, slot in enumerate(self.slots)
+            for i, (name, unit) in enumerate(zip(space.names, space.units, strict=True))
         ]
-        scaled = self.normalizer.normalised[self.slots]
-        ranges = 2 * self.normalizer.scale[self.slots][scaled]
-        shares = (
-            {name: float((values[scaled] / ranges).mean()) for name, values in means.items()} if scaled.any() else None
-        )
+        shares = {name: share for name, errors in self.errors.items() if (share := errors.of_range()) is not None}
         return DatasetResult(
-            dataset=self.dataset.name,
+            dataset=space.dataset.name,
+            task_mode=self.task_mode,
             episodes=len(self.episodes),
-            windows=self.windows,
-            token_accuracy=self.token_accuracy / self.windows,
-            error_of_range=shares,
-            slots=tuple(rows),
+            windows=windows,
+            loss=self.loss / windows,
+            metrics={name: value / windows for name, value in self.metrics.items()},
+            error_of_range=shares or None,
+            error_by_position=self.errors["model"].of_range_by_position(),
+            slots=tuple(slots),
         )
-
-
-def action_units(dataset: MixtureDataset) -> dict[str, str]:
-    """Action slot name -> unit; "source" where the data set's spec says that no source states it."""
-    units = {name: slot_unit(name) for name in ACTION_NAMES}
-    for channel in dataset.stream.manifest.spec.get("action", []):
-        if channel.get("unit", "source") == "source":
-            units.update({ACTION_NAMES[slot]: "source" for slot in slot_indices(channel["slots"], "action")})
-    return units
 
 
 def evaluate(
     model: VLA,
     mixture: Mixture,
-    normalizers: Mapping[str, Mapping[str, Normalizer]],
+    normalizers: Normalizers,
     *,
+    options: Mapping[str, Any] | None = None,
     split: str = "val",
     max_windows: int | None = None,
 ) -> list[DatasetResult]:
     """One result per data set of the mixture, in its order; windows of the split, each once, `max_windows` per data
-    set.
+    set. A model that takes goal images besides texts gets one result per data set and task mode, modes outermost.
 
-    `normalizers` maps each data set to the Normalizers of "action" and "state" that the model was trained with. Raises
-    ValueError for a data set without them, or whose stream's statistics are no longer those: its inputs would be scaled
-    otherwise than in training. The model is left in the mode it was in.
+    `normalizers` maps each data set to the Normalizers of "action" and "state" that the model was trained with,
+    `options` are what else its batches had (`TrainConfig.batch_options`). Raises ValueError for a data set without
+    normalizers, or whose stream's statistics are no longer those: its inputs would be scaled otherwise than in
+    training. The model is left in the mode it was in.
     """
-    for dataset in mixture.datasets:
-        if dataset.name not in normalizers:
-            raise ValueError(f"data set {dataset.name} was not trained on; there are {', '.join(sorted(normalizers))}")
-        for vector, normalizer in normalizers[dataset.name].items():
-            if stream_normalizer(dataset.stream, vector).to_dict() != normalizer.to_dict():
-                raise ValueError(
-                    f"data set {dataset.name}: the {vector} statistics of {dataset.stream.path} differ from those of "
-                    "the training run; evaluate on the stream it was trained on"
-                )
-    sums = [_Sums(dataset, normalizers[dataset.name]["action"]) for dataset in mixture.datasets]
+    loader = held_out_loader(model, mixture, normalizers, options=options, split=split, max_windows=max_windows)
+    spaces = action_spaces(model, mixture, normalizers, options)
+    results = []
+    for task_mode in task_modes(options):
+        tallies = [_Tally(space, task_mode) for space in spaces]
+        with acting(model):
+            for batch in held_out_batches(model, loader, task_mode):
+                output = model(batch)
+                predicted = model.predict(batch).float().cpu().numpy()
+                metrics = {name: value.tolist() for name, value in output.metrics.items()}
+                for row, (place, loss) in enumerate(zip(places(batch), output.loss_B.tolist(), strict=True)):
+                    of_row = {name: values[row] for name, values in metrics.items()}
+                    tallies[place[0]].add(*place[1:], predicted[row], loss, of_row)
+        results += [tally.result() for tally in tallies]
+    return results
+
+
+def task_modes(options: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """How a model is told its task: by text alone, or by goal images too where its batches had them in training."""
+    return ("text", "goal", "both") if (options or {}).get("goal_images") else ("text",)
+
+
+def held_out_loader(
+    model: VLA,
+    mixture: Mixture,
+    normalizers: Normalizers,
+    *,
+    options: Mapping[str, Any] | None = None,
+    split: str = "val",
+    max_windows: int | None = None,
+) -> EvalLoader | None:
+    """The held-out windows as the model is to see them; None where the split is empty. ValueError as `evaluate`."""
+    normalizer = check_normalizers(mixture, normalizers)
     if not any(dataset.stream.episodes.split_is(split).any() for dataset in mixture.datasets):
-        return [entry.result() for entry in sums]
-    loader = make_eval_loader(
+        return None
+    own = {
+        "chunk": model.config.chunk,
+        "history": model.config.history,
+        "image_size": model.backbone.image_size,
+        "normalizer": normalizer,
+    }
+    return make_eval_loader(
         mixture,
         batch_size=EVALUATION_BATCH,
         split=split,
         max_windows_per_dataset=max_windows,
-        chunk=model.config.chunk,
-        history=model.config.history,
-        image_size=model.backbone.image_size,
+        **{**(options or {}), **own},
     )
-    device, was_training = next(model.parameters()).device, model.training
+
+
+def action_spaces(
+    model: VLA, mixture: Mixture, normalizers: Normalizers, options: Mapping[str, Any] | None = None
+) -> list[ActionSpace]:
+    """Of each data set of the mixture, for chunks as the model predicts them."""
+    chunk_s = (options or {}).get("chunk_s")
+    return [
+        ActionSpace(dataset, normalizers[dataset.name]["action"], chunk=model.config.chunk, chunk_s=chunk_s)
+        for dataset in mixture.datasets
+    ]
+
+
+def held_out_batches(model: VLA, loader: EvalLoader | None, task_mode: str) -> Iterator[dict]:
+    """The loader's batches on the model's device; none without a loader."""
+    device = next(model.parameters()).device
+    for batch in loader or ():
+        yield to_device({**batch, "task_mode": task_mode}, device)
+
+
+def places(batch: dict) -> list[tuple[int, int, int]]:
+    """Data set, episode and step of each sample."""
+    return list(zip(*(batch[name].tolist() for name in ("dataset", "episode", "step")), strict=True))
+
+
+@contextmanager
+def acting(model: VLA) -> Iterator[None]:
+    """The model in evaluation mode and without gradients; afterwards in the mode it was in."""
+    was_training = model.training
     model.eval()
-    with torch.no_grad():
-        for batch in loader:
-            batch = to_device(batch, device)
-            accuracy = model(batch).metrics["token_accuracy"].tolist()
-            predicted = model.predict(batch).cpu().numpy()
-            places = zip(batch["dataset"].tolist(), batch["episode"].tolist(), batch["step"].tolist(), strict=True)
-            for row, (dataset, episode, step) in enumerate(places):
-                sums[dataset].add(episode, step, predicted[row], accuracy[row])
-    model.train(was_training)
-    return [entry.result() for entry in sums]
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
 
 
 def results_record(results: list[DatasetResult]) -> dict:
-    """Results as JSON: data set -> its numbers, slots by name."""
+    """Results as JSON: data set -> its numbers, slots by name; a model with several task modes: "data set (mode)"."""
     record = {}
     for result in results:
         values = asdict(result)
         values["slots"] = {slot.pop("name"): slot for slot in map(dict, values["slots"])}
-        record[values.pop("dataset")] = values
+        record[_title(result)] = values
+        del values["dataset"]
     return record
 
 
 def training_record(results: list[DatasetResult]) -> dict:
-    """The model's own numbers, for the metrics of a run: data set -> token accuracy, share of range, one value per
-    slot.
+    """The model's own numbers, for the metrics of a run: data set -> loss, the head's metrics, share of range, one
+    value per slot.
     """
     return {
-        result.dataset: {
+        _title(result): {
             "windows": result.windows,
-            "token_accuracy": result.token_accuracy,
+            "loss": result.loss,
+            **result.metrics,
             "error_of_range": result.error_of_range["model"] if result.error_of_range else None,
             **{f"{slot.name} [{_dimension(slot)}]": slot.model for slot in result.slots},
         }
         for result in results
         if result.windows
     }
+
+
+def _title(result: DatasetResult) -> str:
+    return result.dataset if result.task_mode == "text" else f"{result.dataset} ({result.task_mode})"
 
 
 def _dimension(slot: SlotResult) -> str:

@@ -1,26 +1,34 @@
-"""The first batch of a run as text: the quickest look at what the model is really given."""
+"""The first batch of a run as text and as a picture: the quickest look at what the model is really given."""
 
 from pathlib import Path
 
 import torch
 
+from oxe_pipeline.loader.audit import drawn_samples, located
+from oxe_pipeline.loader.contact_sheet import batch_sheet, write_picture
 from oxe_pipeline.mixture.mixture import Mixture
 from oxe_pipeline.stream.format import write_whole
 from oxe_pipeline.vla.model import VLA
 from schemas.slots import ACTION_NAMES
 
-FIRST_BATCH = "first_batch.txt"
+FIRST_BATCH, FIRST_IMAGES = "first_batch.txt", "first_batch.png"
+_SAMPLES_SHOWN = 24
 _EDGES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
 def write_first_batch(run: Path, batch: dict, mixture: Mixture, model: VLA) -> Path:
-    """Writes first_batch.txt into the run's folder: tensors, samples with their prompts, distribution of each action
-    slot.
+    """Writes two files into the run's folder and returns the first.
+
+    first_batch.txt: tensors, samples with their prompts, distribution of each action slot. first_batch.png: the images
+    of the first samples, of every camera and of the goal, as they are in the batch.
     """
     path = run / FIRST_BATCH
     write_whole(
         path, "\n".join([*_tensors(batch), "", *_samples(batch, mixture, model), "", *_actions(batch), ""]).encode()
     )
+    rows = drawn_samples(mixture, located(mixture, batch["g"][:_SAMPLES_SHOWN]))
+    title = f"first batch: {len(rows)} of {len(batch['g'])} samples of this rank"
+    write_picture(run / FIRST_IMAGES, batch_sheet(batch, rows, title=title))
     return path
 
 

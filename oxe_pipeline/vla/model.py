@@ -8,11 +8,31 @@ import torch
 from torch import Tensor, nn
 
 from oxe_pipeline.vla.backbones.nano import NanoBackbone, NanoConfig
+from oxe_pipeline.vla.backbones.octo import OctoBackbone, OctoConfig
+from oxe_pipeline.vla.backbones.towers import TowersBackbone, TowersConfig
+from oxe_pipeline.vla.backbones.vlm import VLMBackbone, VLMConfig
 from oxe_pipeline.vla.heads.base import HeadOutput
 from oxe_pipeline.vla.heads.bin_tokens import BinTokensConfig, BinTokensHead
+from oxe_pipeline.vla.heads.chunk_l1 import ChunkL1Config, ChunkL1Head
+from oxe_pipeline.vla.heads.diffusion import DiffusionConfig, DiffusionHead
+from oxe_pipeline.vla.heads.fast_tokens import FastTokensConfig, FastTokensHead
+from oxe_pipeline.vla.heads.flow import FlowConfig, FlowHead
+from oxe_pipeline.vla.heads.text_tokens import TextTokensConfig, TextTokensHead
 
-BACKBONES: dict[str, tuple[type, type]] = {"nano": (NanoConfig, NanoBackbone)}
-HEADS: dict[str, tuple[type, type]] = {"bin_tokens": (BinTokensConfig, BinTokensHead)}
+BACKBONES: dict[str, tuple[type, type]] = {
+    "nano": (NanoConfig, NanoBackbone),
+    "octo": (OctoConfig, OctoBackbone),
+    "towers": (TowersConfig, TowersBackbone),
+    "vlm": (VLMConfig, VLMBackbone),
+}
+HEADS: dict[str, tuple[type, type]] = {
+    "bin_tokens": (BinTokensConfig, BinTokensHead),
+    "chunk_l1": (ChunkL1Config, ChunkL1Head),
+    "diffusion": (DiffusionConfig, DiffusionHead),
+    "fast_tokens": (FastTokensConfig, FastTokensHead),
+    "flow": (FlowConfig, FlowHead),
+    "text_tokens": (TextTokensConfig, TextTokensHead),
+}
 """Kind to (its configuration, its module). A new part is a line here and a module of its own."""
 
 
@@ -54,6 +74,12 @@ class ModelConfig:
             raise ValueError(f"chunk and history must be 1 or more, are {self.chunk} and {self.history}")
         if self.history > self.backbone.max_history:
             raise ValueError(f"history {self.history} exceeds the backbone's max_history {self.backbone.max_history}")
+
+
+def learns_texts(config: ModelConfig) -> bool:
+    """Whether a model of this configuration takes batches of texts."""
+    backbone, head = BACKBONES[config.backbone.kind][1], HEADS[config.head.kind][1]
+    return bool(getattr(backbone, "reads_prompts", False)) and hasattr(head, "generate")
 
 
 class VLA(nn.Module):

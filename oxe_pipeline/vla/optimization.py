@@ -7,16 +7,19 @@ import torch
 from torch import nn
 
 from oxe_pipeline.vla.model import VLA
-from oxe_pipeline.vla.presets import TrainConfig
+from oxe_pipeline.vla.train_config import RSQRT_STEPS, TrainConfig
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019); decays matrices and convolutions, not vectors and embedding tables."""
+    """AdamW (Loshchilov and Hutter 2019) over the weights that are trained; decays matrices and convolutions, not
+    vectors and embedding tables.
+    """
     embeddings = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for parameter in model.parameters():
-        (decayed if parameter.ndim > 1 and id(parameter) not in embeddings else plain).append(parameter)
+        if parameter.requires_grad:
+            (decayed if parameter.ndim > 1 and id(parameter) not in embeddings else plain).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
 
@@ -27,6 +30,8 @@ def learning_rate_share(step: int, config: TrainConfig) -> float:
         return (step + 1) / (config.warmup_steps + 1)
     if config.schedule == "constant":
         return 1.0
+    if config.schedule == "rsqrt":
+        return math.sqrt(RSQRT_STEPS / (RSQRT_STEPS + step - config.warmup_steps))
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     return config.final_share + (1 - config.final_share) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
@@ -48,4 +53,5 @@ class WeightAverage:
         """Takes in the weights after optimiser step `step` (1-based)."""
         share = 1 - min(self.decay, step / (step + 10))
         for averaged, current in zip(self.model.parameters(), model.parameters(), strict=True):
-            averaged.lerp_(current, share)
+            if current.requires_grad:
+                averaged.lerp_(current, share)

@@ -2,8 +2,9 @@
 
 from dataclasses import asdict, fields
 
+from oxe_pipeline.loader.augment import AugmentOptions
 from oxe_pipeline.vla.model import BACKBONES, HEADS, ModelConfig
-from oxe_pipeline.vla.presets import TrainConfig
+from oxe_pipeline.vla.train_config import TrainConfig
 
 
 def config_to_record(config: TrainConfig) -> dict:
@@ -16,7 +17,8 @@ def config_from_record(record: dict) -> TrainConfig:
     model = dict(record["model"])
     model["backbone"] = _part(model["backbone"], BACKBONES, "backbone")
     model["head"] = _part(model["head"], HEADS, "head")
-    return _checked(TrainConfig, {**record, "model": _checked(ModelConfig, model)})
+    augment = record["augment"] and _checked(AugmentOptions, record["augment"])
+    return _checked(TrainConfig, {**record, "model": _checked(ModelConfig, model), "augment": augment})
 
 
 def _part(record: dict, known: dict, what: str):
@@ -32,4 +34,9 @@ def _checked(kind: type, values: dict):
         raise ValueError(
             f"{kind.__name__}: field {sorted(unknown)[0]!r} is unknown to this version; update the package"
         )
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return kind(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value):
+    """Lists, which JSON made of tuples, as tuples again, nested ones too."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

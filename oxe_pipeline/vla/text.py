@@ -5,6 +5,8 @@ prompts some four times longer than a learnt vocabulary would, and nothing is kn
 give is every language, no files, and a vocabulary of 259 ids.
 """
 
+from oxe_pipeline.vla.context import TextVocabulary
+
 NANO_PROMPT = "task: {instruction}\n"
 NO_INSTRUCTION = "unknown"
 
@@ -24,6 +26,15 @@ def build_prompt(instruction: str, *, template: str = NANO_PROMPT, max_bytes: in
             raise ValueError(f"prompt template {template!r} leaves no room for an instruction in {max_bytes} bytes")
         words = words.encode()[:room].decode(errors="ignore")
     return template.replace("{instruction}", words)
+
+
+def begin_id(vocabulary: TextVocabulary) -> int:
+    """The id that an answer begins after: the newline, which is what PaliGemma sets between prompt and answer.
+
+    A head feeds it as its first token, so prompts end without one. The end id stands in where a vocabulary has no
+    newline (T5).
+    """
+    return (vocabulary.encode("\n") or [vocabulary.end_id])[-1]
 
 
 class ByteVocabulary:

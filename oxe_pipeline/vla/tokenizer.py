@@ -2,7 +2,8 @@
 
 These are 256 real bins. OpenVLA's tokeniser (openvla, `prismatic/vla/action_tokenizer.py`) speaks of 256 but lays 256
 bin *edges*, which leaves 255 intervals, folds the topmost value back by a clip, and sends ids through text and back.
-Here an edge lies at every multiple of 2/256, and ids stand directly after the text vocabulary and never become text.
+Here an edge lies at every multiple of 2/256, and ids never become text. (RT-2's way, bins that are spelled as numbers,
+has the same bins: heads/text_tokens.py.)
 
 What it trades away: anything finer than half a bin (1/256 of half the range), and everything outside [-1, 1]. With
 quantile normalisation the range is q01 to q99 of the train split, so about 2 % of the values are clipped to the
@@ -23,13 +24,8 @@ class ActionTokenizer:
     """Normalised values to token ids `first_id` ... `first_id + bins - 1` and back."""
 
     first_id: int
-    """The size of the text vocabulary: action ids are appended to it."""
+    """The id of the lowest bin. Action ids are the last of a vocabulary; 0 makes the ids the bins' own numbers."""
     bins: int = ACTION_BINS
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Text and action ids together: how many rows the model's embedding table has."""
-        return self.first_id + self.bins
 
     def encode(self, values: "Tensor") -> "Tensor":
         """int64 ids of float values of any shape. Values outside [-1, 1] take the outermost bin; NaN: ValueError."""
@@ -47,5 +43,6 @@ class ActionTokenizer:
         bins = ids - self.first_id
         if ((bins < 0) | (bins >= self.bins)).any():
             worst = int(ids[(bins < 0) | (bins >= self.bins)].flatten()[0])
-            raise ValueError(f"token id {worst} is no action; those are {self.first_id} to {self.vocabulary_size - 1}")
+            last = self.first_id + self.bins - 1
+            raise ValueError(f"token id {worst} is no action; those are {self.first_id} to {last}")
         return (bins.float() + 0.5) * (2.0 / self.bins) - 1.0

@@ -2,16 +2,18 @@
 here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from oxe_pipeline.stats.normalizer import Normalizer
-from oxe_pipeline.vla.checkpoint import latest_checkpoint, load_weights, read_state
+from oxe_pipeline.vla.adapters import build_model, load_weights_into
+from oxe_pipeline.vla.checkpoint import latest_checkpoint, load_weights, parts_folder, read_state
 from oxe_pipeline.vla.model import VLA
-from oxe_pipeline.vla.presets import TrainConfig
 from oxe_pipeline.vla.records import config_from_record
+from oxe_pipeline.vla.stored_linear import store_weights
+from oxe_pipeline.vla.train_config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,8 +36,9 @@ def load_trained(run: Path, *, device: torch.device | str = "cpu") -> TrainedMod
     folder = latest_checkpoint(Path(run))
     state = read_state(folder)
     config = config_from_record(state["config"])
-    model = VLA(config.model)
-    model.load_state_dict(load_weights(folder))
+    model = build_model(replace(config, activation_checkpointing=False), parts=parts_folder(folder))
+    store_weights(model, state.get("variant", {}).get("weights", "fp32"))
+    load_weights_into(model, load_weights(folder))
     return TrainedModel(
         model=model.to(device).eval(),
         config=config,

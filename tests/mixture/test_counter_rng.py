@@ -54,6 +54,7 @@ def test_stream_numbers_never_change():
         "GOAL": 10,
         "SUBSTITUTE": 11,
         "NOISE": 12,
+        "QUESTION": 13,
     }
 
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from oxe_pipeline.vla.checkpoint import (
+    CHECKPOINT_FORMAT,
     Checkpoint,
     CheckpointError,
+    best_checkpoint,
     latest_checkpoint,
     list_checkpoints,
     load_checkpoint,
@@ -19,14 +21,14 @@ from oxe_pipeline.vla.checkpoint import (
 )
 
 
-def make_checkpoint(step: int, *, size: int = 8, average: bool = False) -> Checkpoint:
+def make_checkpoint(step: int, *, size: int = 8, average: bool = False, best: dict | None = None) -> Checkpoint:
     weights = {"w": torch.full((size,), float(step))}
     return Checkpoint(
         step=step,
         weights=weights,
         average={"w": weights["w"] + 0.5} if average else None,
         training={"optimizer": {"moment": torch.full((size,), float(step))}, "random": {"cpu": torch.get_rng_state()}},
-        state={"note": f"step {step}"},
+        state={"note": f"step {step}", "best": best or {}},
     )
 
 
@@ -48,6 +50,41 @@ def test_only_the_newest_are_kept(tmp_path):
         save_checkpoint(tmp_path, make_checkpoint(step), keep=2)
     assert [load_checkpoint(folder).step for folder in list_checkpoints(tmp_path)] == [100, 1000]
     assert load_checkpoint(latest_checkpoint(tmp_path)).step == 1000
+
+
+def test_the_best_is_kept_beside_the_newest_until_a_better_one_comes(tmp_path):
+    for step, best in ((5, 5), (10, 5), (15, 5), (20, 20), (25, 20)):
+        save_checkpoint(tmp_path, make_checkpoint(step, best={"step": best, "error": 1 / best}), keep=1)
+        assert load_checkpoint(best_checkpoint(tmp_path)).step == best
+    assert [load_checkpoint(folder).step for folder in list_checkpoints(tmp_path)] == [20, 25]
+    assert load_checkpoint(latest_checkpoint(tmp_path)).step == 25
+
+
+def test_a_run_that_kept_no_best_says_so(tmp_path):
+    save_checkpoint(tmp_path, make_checkpoint(5), keep=1)
+    with pytest.raises(CheckpointError, match=r"best\.json: cannot be read .*; train with --keep-best"):
+        best_checkpoint(tmp_path)
+
+
+def test_the_parts_of_a_backbone_are_in_the_checkpoint_and_their_damage_is_seen(tmp_path):
+    def save_parts(folder: Path) -> None:
+        (folder / "tokenizer").mkdir()
+        (folder / "tokenizer" / "words.txt").write_text("red block")
+
+    folder = save_checkpoint(tmp_path, make_checkpoint(3), keep=1, save_parts=save_parts)
+    loaded = load_checkpoint(folder)
+    assert (loaded.parts / "tokenizer" / "words.txt").read_text() == "red block"
+    (loaded.parts / "tokenizer" / "words.txt").write_text("red")
+    with pytest.raises(CheckpointError, match=r"words\.txt: 3 bytes, should be 9"):
+        load_checkpoint(folder)
+
+
+def test_a_checkpoint_of_an_older_format_is_refused_with_the_remedy(tmp_path):
+    folder = save_checkpoint(tmp_path, make_checkpoint(3), keep=1)
+    state = folder / "state.json"
+    state.write_text(state.read_text().replace(f'"format": {CHECKPOINT_FORMAT}', '"format": 1'))
+    with pytest.raises(CheckpointError, match=r"checkpoint format 1, this version reads .*; train anew"):
+        load_checkpoint(folder)
 
 
 def test_a_half_written_checkpoint_is_not_seen_and_cleared_away(tmp_path):
@@ -86,21 +123,26 @@ def test_an_empty_run_has_no_checkpoint_to_resume(tmp_path):
         latest_checkpoint(tmp_path)
 
 
-def test_kill_9_at_any_moment_leaves_a_whole_newest_checkpoint(tmp_path):
+def test_kill_9_in_the_middle_of_writing_leaves_whole_checkpoints(tmp_path):
     endless = (
         "import itertools, pathlib, sys; from tests.vla.test_checkpoint import make_checkpoint, save_checkpoint\n"
         "run = pathlib.Path(sys.argv[1])\n"
-        "for step in itertools.count(1): save_checkpoint(run, make_checkpoint(step, size=100_000), keep=1)"
+        "for step in itertools.count(int(sys.argv[2])):\n"
+        "    checkpoint = make_checkpoint(step, size=1_000_000, best={'step': step // 3 * 3, 'error': 1.0})\n"
+        "    save_checkpoint(run, checkpoint, keep=1)"
     )
-    for delay_s in (0.05, 0.13):
-        process = subprocess.Popen([sys.executable, "-c", endless, str(tmp_path)], cwd=Path(__file__).parents[2])
-        before = list_checkpoints(tmp_path)
-        while list_checkpoints(tmp_path) == before and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(delay_s)
+    cut_short, first = 0, 3
+    for number in (4, 7):
+        words = [sys.executable, "-c", endless, str(tmp_path), str(first)]
+        process = subprocess.Popen(words, cwd=Path(__file__).parents[2])
+        while process.poll() is None and not any((tmp_path / "checkpoints").glob(f".step_{first + number:08d}*.part")):
+            time.sleep(0.0005)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        loaded = load_checkpoint(latest_checkpoint(tmp_path))
-        assert (loaded.weights["w"] == loaded.step).all() and (
-            loaded.training["optimizer"]["moment"] == loaded.step
-        ).all()
+        cut_short += any((tmp_path / "checkpoints").glob(".step_*.part"))
+        for folder in (latest_checkpoint(tmp_path), best_checkpoint(tmp_path)):
+            loaded = load_checkpoint(folder)
+            assert (loaded.weights["w"] == loaded.step).all()
+            assert (loaded.training["optimizer"]["moment"] == loaded.step).all()
+        first = 3 * load_checkpoint(latest_checkpoint(tmp_path)).step
+    assert cut_short, "none of the kills fell into the writing of a checkpoint"

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxe_pipeline.vla.text import ByteVocabulary, build_prompt
+from oxe_pipeline.vla.text import ByteVocabulary, begin_id, build_prompt
 
 
 def test_the_prompt_is_the_template_around_the_lower_case_instruction():
@@ -28,3 +28,12 @@ def test_a_template_without_room_or_place_for_the_instruction_is_refused():
         build_prompt("go", template="task:")
     with pytest.raises(ValueError, match="no room"):
         build_prompt("go", template="a very long template {instruction}", max_bytes=10)
+
+
+def test_an_answer_begins_after_a_newline_or_where_there_is_none_after_the_end_id():
+    class WithoutNewline(ByteVocabulary):
+        def encode(self, text: str) -> list[int]:
+            return super().encode(text.replace("\n", ""))
+
+    assert begin_id(ByteVocabulary()) == ord("\n")
+    assert begin_id(WithoutNewline()) == ByteVocabulary.END

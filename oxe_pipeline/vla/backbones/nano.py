@@ -14,9 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from oxe_pipeline.vla.backbones.attention_rules import decoded_attention
+from oxe_pipeline.vla.backbones.block import Block
+from oxe_pipeline.vla.backbones.image_inputs import square_pixels
+from oxe_pipeline.vla.backbones.robot_state import StateEncoder, existing_steps
 from oxe_pipeline.vla.context import Context
 from oxe_pipeline.vla.text import NANO_PROMPT, ByteVocabulary, build_prompt
-from schemas.slots import CAMERAS, STATE_WIDTH
+from schemas.slots import CAMERAS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,14 +50,6 @@ class NanoConfig:
             raise ValueError(f"image_size {self.image_size} must be a positive multiple of 16")
 
 
-def resize_images(images_NHWC: Tensor, size: int) -> Tensor:
-    """float32 [N, 3, size, size] in [-1, 1] of uint8 images of any size: bilinear, anti-aliased, aspect not kept."""
-    images = images_NHWC.permute(0, 3, 1, 2).contiguous()
-    if images.shape[-2:] != (size, size):
-        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-    return images.float() / 127.5 - 1.0
-
-
 class ImageEncoder(nn.Module):
     """Three strided convolutions: [N, 3, X, X] in [-1, 1] to [N, (X/16)^2, D] patch tokens. Shared by all cameras."""
 
@@ -73,30 +69,6 @@ class ImageEncoder(nn.Module):
         return self.layers(images_NCHW).flatten(2).transpose(1, 2)
 
 
-class Block(nn.Module):
-    """One pre-norm transformer layer that attends to given keys and values besides its own."""
-
-    def __init__(self, config: NanoConfig):
-        super().__init__()
-        width = config.width
-        self.heads = config.heads
-        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, config.mlp_ratio * width), nn.GELU(), nn.Linear(config.mlp_ratio * width, width)
-        )
-
-    def forward(self, x_BSD: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Output [B, S, D], and keys and values of `past` and x together, each [B, H, P+S, D/H]."""
-        heads = self.qkv(self.norm_attention(x_BSD)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key, value = heads.unbind(0)
-        if past is not None:
-            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        x_BSD = x_BSD + self.out(attended.transpose(1, 2).flatten(2))
-        return x_BSD + self.mlp(self.norm_mlp(x_BSD)), key, value
-
-
 class NanoBackbone(nn.Module):
     """See the module's text. `extra_ids` rows are appended to the vocabulary for the head's action tokens."""
 
@@ -106,6 +78,7 @@ class NanoBackbone(nn.Module):
         super().__init__()
         self.config, self.width = config, config.width
         self.image_size = config.image_size
+        self.num_layers, self.kv_heads, self.head_dim = config.layers, config.heads, config.width // config.heads
         self.vocabulary = ByteVocabulary()
         self.vocabulary_size = self.vocabulary.size + extra_ids
         self.tokens = nn.Embedding(self.vocabulary_size, config.width)
@@ -115,10 +88,10 @@ class NanoBackbone(nn.Module):
         self.age = nn.Embedding(config.max_history, config.width)
         self.text_join = nn.Linear(config.ids_per_token * config.width, config.width)
         self.text_position = nn.Embedding(config.text_length // config.ids_per_token, config.width)
-        self.state_encoder = nn.Sequential(
-            nn.Linear(2 * STATE_WIDTH, config.width), nn.GELU(), nn.Linear(config.width, config.width)
+        self.state_encoder = StateEncoder(config.width)
+        self.blocks = nn.ModuleList(
+            Block(config.width, heads=config.heads, mlp_ratio=config.mlp_ratio) for _ in range(config.layers)
         )
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm_out = nn.LayerNorm(config.width)
         nn.init.normal_(self.tokens.weight, std=0.02)
         for table in (self.patch_position, self.camera, self.age, self.text_position):
@@ -141,16 +114,8 @@ class NanoBackbone(nn.Module):
     def decode(
         self, embedding_BSD: Tensor, mask_BS: Tensor, context: Context, *, causal: bool = True
     ) -> tuple[Tensor, Context]:
-        """Hidden states [B, S, D] of further tokens, and the context grown by them.
-
-        Every token sees the context and itself; besides that, earlier tokens (`causal`) or all of them, where `mask_BS`
-        is true.
-        """
-        batch, steps, _ = embedding_BSD.shape
-        itself = torch.eye(steps, dtype=torch.bool, device=embedding_BSD.device)
-        allowed = torch.ones_like(itself).tril() if causal else torch.ones_like(itself)
-        own_BSS = (allowed & mask_BS[:, None, :]) | itself
-        mask = torch.cat([context.mask_BP[:, None, :].expand(batch, steps, -1), own_BSS], -1)[:, None]
+        """See Backbone."""
+        mask = decoded_attention(context.mask_BP, mask_BS, causal=causal)[:, None]
         x, keys, values = embedding_BSD, [], []
         for block, *past in zip(self.blocks, context.keys, context.values, strict=True):
             x, key, value = block(x, mask, tuple(past))
@@ -182,7 +147,7 @@ class NanoBackbone(nn.Module):
                 continue
             mask_BT = batch[f"image_{camera}_mask"]
             batch_size, history = mask_BT.shape
-            patches = self.image_encoder(resize_images(images_BTHWC.flatten(0, 1), self.config.image_size))
+            patches = self.image_encoder(square_pixels(images_BTHWC.flatten(0, 1), self.config.image_size))
             patches = patches.unflatten(0, (batch_size, history)) + self._age(history)[:, None]
             patches = patches + self.patch_position.weight + self.camera.weight[number]
             mask = mask_BT[:, :, None].expand(-1, -1, patches.shape[2]).flatten(1)
@@ -191,12 +156,8 @@ class NanoBackbone(nn.Module):
 
     def _state_tokens(self, batch: dict) -> tuple[Tensor, Tensor]:
         """One token per step of the history; the newest always counts, so that no sample is without a context."""
-        mask_BW = batch["state_mask"][:, None].expand_as(batch["state"])
-        state = torch.where(mask_BW, batch["state"], 0.0)
-        tokens = self.state_encoder(torch.cat([state, mask_BW.to(state.dtype)], -1)) + self._age(state.shape[1])
-        mask_BT = batch["history_mask"].clone()
-        mask_BT[:, -1] = True
-        return tokens, mask_BT
+        tokens = self.state_encoder(batch["state"], batch["state_mask"])
+        return tokens + self._age(tokens.shape[1]), existing_steps(batch)
 
     def _text_tokens(self, batch: dict) -> tuple[Tensor, Tensor]:
         """Tokens [B, L / ids_per_token, D] and their mask; a token counts where any of its ids is real."""

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from schemas.slots import ACTION_WIDTH
+
 
 class TokenLayout(NamedTuple):
     """Which action value each token of a batch is, [B, S]; samples with fewer slots are padded at the end."""
@@ -30,3 +32,17 @@ def token_layout(action_mask: Tensor, chunk: int) -> TokenLayout:
     slot = slots_first.gather(1, place % count_B1)
     step = place // count_B1
     return TokenLayout(slot, step.clamp(max=chunk - 1), step < chunk)
+
+
+def values_of(action: Tensor, layout: TokenLayout, kept: Tensor) -> Tensor:
+    """[B, S]: the value that each token is, out of actions [B, chunk, 32]; 0 where `kept` bool [B, S] is false."""
+    rows = torch.arange(len(action), device=action.device)[:, None]
+    return torch.where(kept, action[rows, layout.step, layout.slot], 0.0)
+
+
+def actions_of(values: Tensor, layout: TokenLayout, kept: Tensor, *, chunk: int) -> Tensor:
+    """Inverse of `values_of`: actions float32 [B, chunk, 32], 0 where no kept token says otherwise."""
+    action = torch.zeros(len(values), chunk, ACTION_WIDTH, device=values.device)
+    row, token = torch.nonzero(kept, as_tuple=True)
+    action[row, layout.step[row, token], layout.slot[row, token]] = values[row, token]
+    return action
