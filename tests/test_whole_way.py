@@ -68,7 +68,8 @@ def test_real_bridge_episodes_go_from_published_rlds_to_a_training_step(real_dat
     words = ["--root", str(tmp_path / "streams"), "--weights", "bridge_dataset=1", "--out", str(mixture_file)]
     assert mix(words) == 0
     assert train(["--mixture", str(mixture_file), "--steps", "2", "--batch-size", "8", "--out", str(out)]) == 0
-    losses = [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    losses = [record["loss"] for record in records if "loss" in record]
     assert len(losses) == 2 and all(np.isfinite(losses))
     capsys.readouterr()
     report = run_command(sys.executable, "-m", "oxe_pipeline.eval", out)

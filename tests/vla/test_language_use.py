@@ -12,6 +12,7 @@ from oxe_pipeline.loader.options import BatchOptions
 from oxe_pipeline.loader.window import Samples
 from oxe_pipeline.mixture.mixture import load_mixture
 from oxe_pipeline.vla.backbones.nano import NanoConfig
+from oxe_pipeline.vla.evaluate import evaluate
 from oxe_pipeline.vla.language_use import exchanged_instructions, language_use
 from oxe_pipeline.vla.model import VLA
 from oxe_pipeline.vla.noise import counter_uniform
@@ -43,6 +44,12 @@ def trained_nano(mixture_file, run, *, steps: int, text_length: int = 64):
 def follower(mixture_file, tmp_path_factory):
     """Trained until it goes to the block that it is told to."""
     return trained_nano(mixture_file, tmp_path_factory.mktemp("follower"), steps=200)
+
+
+def test_nano_learns_more_on_held_out_episodes_than_the_two_predictions_that_need_no_model(follower, mixture_file):
+    (result,) = evaluate(follower.model, load_mixture(mixture_file), follower.normalizers)
+    errors = result.error_of_range
+    assert errors["model"] < 0.5 * min(errors["previous_action"], errors["mean_action"])
 
 
 def test_a_model_trained_where_language_decides_goes_to_the_other_block_when_instructions_are_exchanged(
