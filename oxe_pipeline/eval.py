@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             torch.set_num_threads(trained.config.cpu_threads)
         held_out = {
             "options": trained.config.batch_options(image_size=trained.model.backbone.image_size),
+            "augment": trained.config.augment,
             "max_windows": arguments.max_windows,
         }
         results = evaluate(trained.model, mixture, trained.normalizers, **held_out)

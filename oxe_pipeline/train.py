@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from oxe_pipeline.cache_arguments import cache_options
+from oxe_pipeline.interrupts import heard_interrupts
 from oxe_pipeline.train_arguments import CHANGEABLE, SETTLED, TEXT_SHARE, given, parse
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ def run(
         start = _resumed(arguments, world) if arguments.resume else _fresh(arguments, world, device)
         config, done = start.config, start.checkpoint.step if start.checkpoint else 0
         teacher = teacher_of(start, device) if teacher_of else None
-        with _texts(arguments, start, world) as texts, _progress(config.steps, done, shown=world.leads) as on_step:
+        with (
+            heard_interrupts() as raise_dropped,
+            _texts(arguments, start, world) as texts,
+            _progress(config.steps, done, shown=world.leads, each_step=raise_dropped) as on_step,
+        ):
             train(
                 config,
                 start.mixture,
@@ -227,8 +232,10 @@ def find_device(choice: str, local_rank: int = 0) -> "torch.device":
 
 
 @contextmanager
-def _progress(steps: int, done: int, *, shown: bool):
-    """A progress bar on stderr from the first step on; yields what to call with the metrics of each step."""
+def _progress(steps: int, done: int, *, shown: bool, each_step: Callable[[], None]):
+    """A progress bar on stderr from the first step on; yields what to call with the metrics of each step, which ends
+    with a call of `each_step`.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -248,6 +255,7 @@ def _progress(steps: int, done: int, *, shown: bool):
         figures = {"loss": record["loss"], "rate": record["samples_per_s"], "wait": record["wait_share"]}
         bar.update(task, completed=record["step"], **figures)
         bar.start()
+        each_step()
 
     try:
         yield on_step

@@ -16,6 +16,7 @@ Stretching is two thirds of the cost on the CPU. A crop of just the size asked f
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -115,15 +116,42 @@ def augment(batch: dict, *, seed: int, options: AugmentOptions | None = None) ->
     """
     options = options or AugmentOptions()
     g = batch["g"].cpu().numpy()
-    augmented = dict(batch)
+    return _with_images(batch, lambda camera: draw_parameters(seed, g, camera, options), options.size)
+
+
+def centre_crop(batch: dict, *, options: AugmentOptions | None) -> dict:
+    """A batch to act on, for a model that was trained with `options` (None: without any): from the middle of each image
+    the greatest area that a crop in training keeps, in the size of training, colours as they are.
+
+    A model that only ever saw nine tenths of the scene, enlarged, would else meet everything at another scale. With
+    areas that vary up to the whole image nothing is cropped. As in OpenVLA's evaluation (run_libero_eval.py,
+    center_crop).
+    """
+    if options is None or (options.crop_area[1] == 1 and options.size is None):
+        return batch
+    ones = np.ones(len(batch["g"]), np.float32)
+    side = math.sqrt(options.crop_area[1])
+    middle = AugmentParameters(
+        crop=np.stack([side * ones, 0.5 * ones, 0.5 * ones], axis=1).astype(np.float32),
+        brightness=0 * ones,
+        contrast=ones,
+        saturation=ones,
+        hue=0 * ones,
+    )
+    return _with_images(batch, lambda camera: middle, options.size)
+
+
+def _with_images(batch: dict, parameters_of: Callable[[str], AugmentParameters], size: tuple[int, int] | None) -> dict:
+    """The batch with its images changed by the parameters of their camera, the goal by those of the first."""
+    changed = dict(batch)
     cameras = [name.removeprefix("image_") for name in batch if name.startswith("image_")]
     cameras = [camera for camera in cameras if camera in CAMERAS]
     for camera in cameras:
-        parameters = draw_parameters(seed, g, camera, options)
-        augmented[f"image_{camera}"] = augment_images(batch[f"image_{camera}"], parameters, options.size)
+        parameters = parameters_of(camera)
+        changed[f"image_{camera}"] = augment_images(batch[f"image_{camera}"], parameters, size)
         if camera == cameras[0] and "image_goal" in batch:
-            augmented["image_goal"] = augment_images(batch["image_goal"][:, None], parameters, options.size)[:, 0]
-    return augmented
+            changed["image_goal"] = augment_images(batch["image_goal"][:, None], parameters, size)[:, 0]
+    return changed
 
 
 def draw_parameters(seed: int, g: np.ndarray, camera: str, options: AugmentOptions) -> AugmentParameters:

@@ -9,8 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from oxe_pipeline.vla.backbones.text_encoder import T5TextEncoder
 from oxe_pipeline.vla.model import VLA
 from oxe_pipeline.vla.train_config import TrainConfig
 
@@ -112,6 +114,23 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
             raise ValueError(f"freeze: {pattern!r} matches no parameter; there are {', '.join(close)}")
         for name in matching:
             names[name].requires_grad_(False)
+
+
+def round_frozen(model: nn.Module) -> int:
+    """Stores the frozen weight matrices of linear layers in bfloat16, in place; returns how many those were.
+
+    For training under autocast, which rounds them so at every use: the same numbers from half the memory. Everything
+    else stays: weights that are trained, embedding tables and what is tied to them, and text encoders that are run once
+    per text, in float32.
+    """
+    apart = {id(inner) for part in model.modules() if isinstance(part, T5TextEncoder) for inner in part.modules()}
+    apart |= {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
+    rounded = 0
+    for part in model.modules():
+        if type(part) is nn.Linear and not part.weight.requires_grad and not apart & {id(part), id(part.weight)}:
+            part.weight.data = part.weight.data.to(torch.bfloat16)
+            rounded += 1
+    return rounded
 
 
 def tied_names(model: nn.Module) -> dict[str, str]:

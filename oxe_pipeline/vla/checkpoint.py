@@ -3,13 +3,15 @@
     RUN/checkpoints/step_00000300/
         model.safetensors       weights as trained
         average.safetensors     exponential moving average of them, where the run keeps one
+        frozen.safetensors      weights that no step changes, where there are any: one file, linked into each checkpoint
         training.pt             optimiser, scheduler, random generators: tensors and numbers, read with weights_only
         backbone/               tokeniser, image settings and sizes of a pretrained backbone: no other source is needed
         state.json              step, stream state, configuration, normalisers, mixture, versions, sizes of the others
     RUN/best.json               step and held-out error of the best checkpoint, where the run keeps it
 
 A checkpoint is written under a temporary name, flushed to disk, then renamed; a reader only ever looks at final names.
-The price is that the newest checkpoint and the one being written lie on disk together with the `keep` older ones.
+The price is that the newest checkpoint and the one being written lie on disk together with the `keep` older ones; of
+frozen weights there is one copy for all (a LoRA run of 7 B has them by the gigabyte).
 torch is loaded with tensors only: commands that read a run's state start without it.
 """
 
@@ -32,8 +34,8 @@ CHECKPOINTS = "checkpoints"
 CHECKPOINT_FORMAT = 2
 BEST = "best.json"
 _PREFIX, _PART = "step_", ".part"
-_WEIGHTS, _AVERAGE, _TRAINING, _STATE = "model.safetensors", "average.safetensors", "training.pt", "state.json"
-_PARTS = "backbone"
+_WEIGHTS, _AVERAGE, _FROZEN = "model.safetensors", "average.safetensors", "frozen.safetensors"
+_TRAINING, _STATE, _PARTS = "training.pt", "state.json", "backbone"
 
 
 class CheckpointError(ValueError):
@@ -47,7 +49,11 @@ class Checkpoint:
     step: int
     """Optimiser steps done."""
     weights: "dict[str, torch.Tensor]"
+    """Those that training changes."""
     average: "dict[str, torch.Tensor] | None"
+    """The same, averaged."""
+    frozen: "dict[str, torch.Tensor] | None"
+    """The others; None in one to be saved: as in the run's checkpoints so far (`frozen_file`)."""
     training: dict
     """State dictionaries of optimiser and scheduler, and the random generators' states."""
     state: dict
@@ -65,7 +71,6 @@ def save_checkpoint(
     `state["best"]["step"]`, where the state has that; best.json then says so.
     """
     import torch
-    from safetensors.torch import save_file
 
     parent = run / CHECKPOINTS
     parent.mkdir(parents=True, exist_ok=True)
@@ -73,9 +78,13 @@ def save_checkpoint(
     final = _folder(run, checkpoint.step)
     part = parent / f".{final.name}.{os.getpid()}{_PART}"
     part.mkdir()
-    save_file({name: value.contiguous() for name, value in checkpoint.weights.items()}, part / _WEIGHTS)
+    _save_weights(checkpoint.weights, part / _WEIGHTS)
     if checkpoint.average is not None:
-        save_file({name: value.contiguous() for name, value in checkpoint.average.items()}, part / _AVERAGE)
+        _save_weights(checkpoint.average, part / _AVERAGE)
+    if checkpoint.frozen:
+        _save_weights(checkpoint.frozen, part / _FROZEN)
+    elif checkpoint.frozen is None:
+        _share(frozen_file(run), part / _FROZEN)
     torch.save(checkpoint.training, part / _TRAINING)
     _finish(part, final, {"step": checkpoint.step, **checkpoint.state}, save_parts)
     best = checkpoint.state.get("best")
@@ -94,12 +103,31 @@ def save_for_acting(
 
     `state` is that of a checkpoint, "step" included.
     """
-    from safetensors.torch import save_file
-
     part = folder.with_name(f".{folder.name}.{os.getpid()}{_PART}")
     part.mkdir(parents=True)
-    save_file({name: value.contiguous() for name, value in weights.items()}, part / _WEIGHTS)
+    _save_weights(weights, part / _WEIGHTS)
     _finish(part, folder, state, save_parts)
+
+
+def frozen_file(run: Path) -> Path | None:
+    """The weights that no step changes, in the newest checkpoint that has them; None for a run that has none so far."""
+    return next((path for folder in reversed(list_checkpoints(run)) if (path := folder / _FROZEN).is_file()), None)
+
+
+def _save_weights(weights: "dict[str, torch.Tensor]", path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in weights.items()}, path)
+
+
+def _share(source: Path | None, path: Path) -> None:
+    """The same file under another name; a copy where the file system has no links."""
+    if source is None:
+        raise CheckpointError(f"{path}: no earlier checkpoint of this run holds its frozen weights; save them as well")
+    try:
+        os.link(source, path)
+    except OSError:
+        shutil.copyfile(source, path)
 
 
 def _finish(part: Path, final: Path, state: dict, save_parts: Callable[[Path], None] | None) -> None:
@@ -189,6 +217,7 @@ def load_checkpoint(folder: Path, *, device: "torch.device | str" = "cpu") -> Ch
         step=state["step"],
         weights=load_file(folder / _WEIGHTS, device=str(device)),
         average=average,
+        frozen=_load_frozen(folder, device),
         training=torch.load(folder / _TRAINING, map_location=device, weights_only=True),
         state=state,
         parts=parts_folder(folder),
@@ -196,12 +225,18 @@ def load_checkpoint(folder: Path, *, device: "torch.device | str" = "cpu") -> Ch
 
 
 def load_weights(folder: Path, *, device: "torch.device | str" = "cpu") -> "dict[str, torch.Tensor]":
-    """The weights to use for acting: the averaged ones where there are any."""
+    """All weights to use for acting: the averaged ones where there are any."""
     from safetensors.torch import load_file
 
     read_state(folder)
     name = _AVERAGE if (folder / _AVERAGE).is_file() else _WEIGHTS
-    return load_file(folder / name, device=str(device))
+    return _load_frozen(folder, device) | load_file(folder / name, device=str(device))
+
+
+def _load_frozen(folder: Path, device: "torch.device | str") -> "dict[str, torch.Tensor]":
+    from safetensors.torch import load_file
+
+    return load_file(folder / _FROZEN, device=str(device)) if (folder / _FROZEN).is_file() else {}
 
 
 def parts_folder(folder: Path) -> Path:

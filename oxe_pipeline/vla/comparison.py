@@ -139,7 +139,10 @@ def compare(
     if len({_chunk_s(trained, chunk) for trained in models.values()}) > 1:
         raise ValueError("the models' actions last unequal times (chunk_s / chunk); they cannot be compared")
     tallies = [_Tally({name: spaces[name][i] for name in models}) for i in range(len(mixture.datasets))]
-    batches = [held_out_batches(models[name].model, loader, "text") for name, loader in loaders.items()]
+    batches = [
+        held_out_batches(models[name].model, loader, "text", augment=models[name].config.augment)
+        for name, loader in loaders.items()
+    ]
     sample: dict[str, dict] = {}
     with ExitStack() as stack:
         for trained in models.values():

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oxe_pipeline.loader.augment import centre_crop
 from oxe_pipeline.loader.batch import BatchAssembler
 from oxe_pipeline.loader.buffers import BufferPool
 from oxe_pipeline.loader.options import BatchOptions
@@ -66,6 +67,7 @@ class Teacher:
         """
         device = next(self._model.parameters()).device
         own = to_device({**self._assembler.assemble(_samples(batch)), "task_mode": self._task_mode}, device)
+        own = centre_crop(own, options=self._config.augment)
         labelled_B11 = counter_uniform(own["g"], (1, 1), stream=NoiseStream.TAUGHT) < self.label_share
         with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             predicted = self._model.predict(own).float()

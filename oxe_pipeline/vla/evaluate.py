@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from oxe_pipeline.loader.augment import AugmentOptions, centre_crop
 from oxe_pipeline.loader.held_out import EvalLoader
 from oxe_pipeline.loader.loader import make_eval_loader
 from oxe_pipeline.mixture.mixture import Mixture
@@ -117,6 +118,7 @@ def evaluate(
     normalizers: Normalizers,
     *,
     options: Mapping[str, Any] | None = None,
+    augment: AugmentOptions | None = None,
     split: str = "val",
     max_windows: int | None = None,
 ) -> list[DatasetResult]:
@@ -124,7 +126,8 @@ def evaluate(
     set. A model that takes goal images besides texts gets one result per data set and task mode, modes outermost.
 
     `normalizers` maps each data set to the Normalizers of "action" and "state" that the model was trained with,
-    `options` are what else its batches had (`TrainConfig.batch_options`). Raises ValueError for a data set without
+    `options` are what else its batches had (`TrainConfig.batch_options`), `augment` how its images were changed: it is
+    given the middle of them (see `centre_crop`). Raises ValueError for a data set without
     normalizers, or whose stream's statistics are no longer those: its inputs would be scaled otherwise than in
     training. The model is left in the mode it was in.
     """
@@ -134,7 +137,7 @@ def evaluate(
     for task_mode in task_modes(options):
         tallies = [_Tally(space, task_mode) for space in spaces]
         with acting(model):
-            for batch in held_out_batches(model, loader, task_mode):
+            for batch in held_out_batches(model, loader, task_mode, augment=augment):
                 output = model(batch)
                 predicted = model.predict(batch).float().cpu().numpy()
                 metrics = {name: value.tolist() for name, value in output.metrics.items()}
@@ -189,11 +192,13 @@ def action_spaces(
     ]
 
 
-def held_out_batches(model: VLA, loader: EvalLoader | None, task_mode: str) -> Iterator[dict]:
-    """The loader's batches on the model's device; none without a loader."""
+def held_out_batches(
+    model: VLA, loader: EvalLoader | None, task_mode: str, *, augment: AugmentOptions | None
+) -> Iterator[dict]:
+    """The loader's batches on the model's device, as one trained with `augment` sees them; none without a loader."""
     device = next(model.parameters()).device
     for batch in loader or ():
-        yield to_device({**batch, "task_mode": task_mode}, device)
+        yield centre_crop(to_device({**batch, "task_mode": task_mode}, device), options=augment)
 
 
 def places(batch: dict) -> list[tuple[int, int, int]]:

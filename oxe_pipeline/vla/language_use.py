@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from oxe_pipeline.loader.augment import AugmentOptions
 from oxe_pipeline.loader.instruction_choice import chosen_instructions
 from oxe_pipeline.loader.window import Samples
 from oxe_pipeline.mixture.mixture import Mixture
@@ -101,6 +102,7 @@ def language_use(
     normalizers: Normalizers,
     *,
     options: Mapping[str, Any] | None = None,
+    augment: AugmentOptions | None = None,
     split: str = "val",
     max_windows: int | None = None,
 ) -> list[LanguageResult]:
@@ -116,7 +118,7 @@ def language_use(
     given = held_out_instructions(mixture, loader.samples)
     other = exchanged_instructions(given, loader.samples.dataset)
     with acting(model):
-        for batch in held_out_batches(model, loader, "text"):
+        for batch in held_out_batches(model, loader, "text", augment=augment):
             exchanged = [other[g] for g in batch["g"].tolist()]
             right = _predicted(model, batch)
             swapped = _predicted(model, {**batch, "instruction": [text or "" for text in exchanged]})

@@ -101,11 +101,12 @@ def palm_e() -> TrainConfig:
 def openvla() -> TrainConfig:
     """OpenVLA (arXiv 2406.09246) fine-tuned by LoRA: DINOv2 and SigLIP fused per patch, Llama 2 7B, 256 bins.
 
-    Published: rank 32, 5e-4, batch 16, 60 GB on one A100, with weights in bfloat16. Here they stay in float32, 30 GB,
-    and activations are computed again instead of kept, so that it fits there as well; the gradient is clipped, which
-    its script does not do. For full fine-tuning as in pre-training: `--lora-rank 0 --learning-rate 2e-5 --weight-decay
-    0 --batch-size 2048 --sharding fsdp` under torchrun on 64 of them. It starts from the towers and the language model;
-    OpenVLA's own weights are stored by another library's names and are not read.
+    Published: rank 32, 5e-4, batch 16, 60 GB on one A100, with weights in bfloat16. Here weights take 16 GB: frozen
+    matrices are in bfloat16 as well, trained weights in float32. Activations are computed again instead of kept, and
+    the gradient is clipped, which its script does not do. For full fine-tuning as in pre-training: `--lora-rank 0
+    --learning-rate 2e-5 --weight-decay 0 --batch-size 2048 --sharding fsdp` under torchrun on 64 of them. It starts
+    from the towers and the language model; OpenVLA's own weights are stored by another library's names and are not
+    read.
     """
     backbone = TowersConfig(image_size=224)
     head = BinTokensConfig(place_embeddings=False, smooth_init=False)

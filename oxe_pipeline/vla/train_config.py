@@ -74,7 +74,8 @@ class TrainConfig:
     """Weights averaged exponentially over steps are kept beside the trained ones, and evaluated; 0: none."""
 
     precision: Precision = "fp32"
-    """bf16: automatic mixed precision; parameters, gradients' sums and optimiser stay float32."""
+    """bf16: automatic mixed precision; trained weights, gradients' sums and optimiser stay float32, frozen matrices are
+    stored as they are used, in bfloat16."""
     sharding: Sharding = "ddp"
     """Where several ranks train together: each holds the whole model, or each a part of every layer (FSDP2)."""
     activation_checkpointing: bool = False

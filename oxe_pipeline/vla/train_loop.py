@@ -18,7 +18,7 @@ from oxe_pipeline.loader.loader import Loader, make_loader
 from oxe_pipeline.loader.scaling import stream_normalizer
 from oxe_pipeline.mixture.data_identity import StateError
 from oxe_pipeline.mixture.mixture import Mixture
-from oxe_pipeline.vla.checkpoint import Checkpoint, save_checkpoint
+from oxe_pipeline.vla.checkpoint import Checkpoint, frozen_file, save_checkpoint
 from oxe_pipeline.vla.distill import Teacher
 from oxe_pipeline.vla.distributed import World, is_sharded, release_gathered
 from oxe_pipeline.vla.evaluate import DatasetResult, evaluate, training_record
@@ -158,7 +158,12 @@ def train(
                 options = config.batch_options(image_size=model.backbone.image_size)
                 with autocast:
                     results = evaluate(
-                        state.acting, mixture, normalizers, options=options, max_windows=config.evaluate_windows
+                        state.acting,
+                        mixture,
+                        normalizers,
+                        options=options,
+                        augment=config.augment,
+                        max_windows=config.evaluate_windows,
                     )
                 release_gathered(state.acting)
                 log.write({"step": step, "held_out": training_record(results)})
@@ -166,7 +171,8 @@ def train(
             if last or improved or step % config.checkpoint_every == 0:
                 if not config.overfit_batch:
                     loader_state = loader.state_dict()
-                checkpoint = state.checkpoint(step, {**constant_state, "loader": loader_state})
+                unsaved = world.from_leader(lambda: frozen_file(run) is None, device)
+                checkpoint = state.checkpoint(step, {**constant_state, "loader": loader_state}, with_frozen=unsaved)
                 if world.leads:
                     save_checkpoint(run, checkpoint, keep=config.keep_checkpoints, save_parts=model.save_parts)
             world.wait()

@@ -4,7 +4,7 @@ A checkpoint holds whole tensors by name, whatever the run was spread over, so t
 other way of sharding, goes on from it. Gathering is work of all ranks; only the first gets the result.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from oxe_pipeline.vla.adapters import build_model, load_weights_into, tied_names
+from oxe_pipeline.vla.adapters import build_model, load_weights_into, round_frozen, tied_names
 from oxe_pipeline.vla.checkpoint import Checkpoint
 from oxe_pipeline.vla.distributed import World, transformer_layers
 from oxe_pipeline.vla.model import VLA
@@ -44,13 +44,19 @@ class TrainingState:
         """The model to evaluate: the averaged one where there is one."""
         return self.model if self.average is None else self.average.model
 
-    def checkpoint(self, step: int, state: dict) -> Checkpoint:
-        """Everything as of after `step`, on the CPU. To be called by all ranks; the content is the first one's."""
+    def checkpoint(self, step: int, state: dict, *, with_frozen: bool) -> Checkpoint:
+        """Everything as of after `step`, on the CPU; frozen weights only where asked for: they are many, and the same
+        at every step. To be called by all ranks; the content is the first one's.
+        """
+        fixed = {name for name, parameter in self.model.named_parameters() if not parameter.requires_grad}
+        weights = unique_weights(self.model, with_frozen=with_frozen)
+        frozen = {name: weights.pop(name) for name in fixed & weights.keys()} if with_frozen else None
         average = None if self.average is None else unique_weights(self.average.model)
         return Checkpoint(
             step=step,
-            weights=unique_weights(self.model),
-            average=average,
+            weights=weights,
+            average=average and {name: value for name, value in average.items() if name not in fixed},
+            frozen=frozen,
             training={
                 "optimizer": get_optimizer_state_dict(self.model, self.optimizer, options=_WHOLE_ON_CPU),
                 "schedule": self.schedule.state_dict(),
@@ -66,11 +72,13 @@ def make_training_state(
     """A new one, or that of a checkpoint; the model spread over the ranks as the configuration asks."""
     model = build_model(config, parts=resume.parts if resume is not None else None)
     num_parameters = model.num_parameters
+    if config.precision == "bf16":
+        round_frozen(model)
     if resume is not None:
-        load_weights_into(model, resume.weights)
+        load_weights_into(model, {**(resume.frozen or {}), **resume.weights})
     average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
     if average is not None and resume is not None and resume.average is not None:
-        load_weights_into(average.model, resume.average)
+        load_weights_into(average.model, {**(resume.frozen or {}), **resume.average})
     for copy in (model, average.model if average is not None else None):
         if copy is not None:
             _place(copy, config, world, device)
@@ -107,9 +115,10 @@ def _place(model: VLA, config: TrainConfig, world: World, device: torch.device) 
     model.to(device)
 
 
-def unique_weights(model: nn.Module) -> dict[str, Tensor]:
+def unique_weights(model: nn.Module, *, with_frozen: bool = True) -> dict[str, Tensor]:
     """All weights and buffers that are saved, whole and on the CPU, each tied one once; every rank must call this."""
-    tied, weights = tied_names(model), cast(dict[str, Tensor], get_model_state_dict(model, options=_WHOLE_ON_CPU))
+    options = replace(_WHOLE_ON_CPU, ignore_frozen_params=not with_frozen)
+    tied, weights = tied_names(model), cast(dict[str, Tensor], get_model_state_dict(model, options=options))
     return {name: value for name, value in weights.items() if name not in tied}
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from oxe_pipeline.loader import augment_opencv, augment_torch
-from oxe_pipeline.loader.augment import AugmentOptions, augment, augment_images, draw_parameters
+from oxe_pipeline.loader.augment import AugmentOptions, augment, augment_images, centre_crop, draw_parameters
 from oxe_pipeline.loader.loader import make_loader
 
 NEUTRAL = {"crop_area": (1.0, 1.0), "brightness": 0.0, "contrast": (1.0, 1.0), "saturation": (1.0, 1.0), "hue": 0.0}
@@ -139,6 +139,22 @@ def test_images_come_out_at_the_size_asked_for(mixture):
     assert out["image_primary"].shape == (4, 1, 20, 24, 3) and out["image_goal"].shape == (4, 20, 24, 3)
     with pytest.raises(ValueError, match="image_size"):
         AugmentOptions(image_size=0)
+
+
+def test_a_model_acts_on_the_middle_of_images_at_the_scale_it_was_trained_on(mixture):
+    with make_loader(mixture, batch_size=4, goal_images=True) as loader:
+        batch = next(loader)
+    height, width = batch["image_primary"].shape[2:4]
+    options = AugmentOptions(crop_area=(0.1, 0.25), image_size=(height // 2, width // 2))
+    out = centre_crop(batch, options=options)
+    middle = np.s_[:, :, height // 4 : height // 4 + height // 2, width // 4 : width // 4 + width // 2]
+    for camera in ("primary", "wrist"):
+        assert torch.equal(out[f"image_{camera}"], batch[f"image_{camera}"][middle]), "cut to size, colours untouched"
+    goal = batch["image_goal"][:, None][middle][:, 0]
+    assert torch.equal(out["image_goal"], goal)
+    assert out["instruction"] == batch["instruction"] and torch.equal(out["g"], batch["g"])
+    for as_they_are in (None, AugmentOptions(crop_area=(0.8, 1.0))):
+        assert centre_crop(batch, options=as_they_are) is batch
 
 
 def test_wrong_strengths_are_refused():

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from oxe_pipeline.mixture.mixture import load_mixture
-from oxe_pipeline.vla.adapters import build_model, load_weights_into, merge_lora, tied_names
+from oxe_pipeline.vla.adapters import build_model, load_weights_into, merge_lora, round_frozen, tied_names
 from oxe_pipeline.vla.backbones.tiny import write_tiny
 from oxe_pipeline.vla.backbones.vlm import VLMConfig
 from oxe_pipeline.vla.heads.bin_tokens import BinTokensConfig
+from oxe_pipeline.vla.latency import weight_bytes
 from oxe_pipeline.vla.model import VLA, ModelConfig
 from oxe_pipeline.vla.presets import preset
 from oxe_pipeline.vla.train_loop import train
@@ -39,6 +40,46 @@ def test_adapters_start_as_nothing_and_alone_are_trained_with_head_and_state_enc
         f"backbone.blocks.1.{layer}.lora_A.default.weight" in names for layer in ("qkv", "out", "mlp.0", "mlp.2")
     )
     assert not any("state_encoder" in name and "lora" in name for name in names)
+
+
+@pytest.mark.parametrize("name", ["openvla", "pi0"])
+def test_rounded_frozen_weights_take_half_the_memory_and_train_with_the_same_numbers(name, tmp_path):
+    """Under autocast: loss and every gradient to the last bit."""
+    config = preset(name, tiny=tmp_path, lora_rank=4)
+    torch.manual_seed(0)
+    model = build_model(config)
+    batch = make_batch(chunk=config.model.chunk, history=config.model.history)
+
+    def loss_and_gradients():
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(batch).loss_B.sum()
+        loss.backward()
+        return loss, {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    before, gradients = loss_and_gradients()
+    size = weight_bytes(model)
+    frozen_linear = {
+        name: part.weight.nbytes
+        for name, part in model.named_modules()
+        if type(part) is torch.nn.Linear and not part.weight.requires_grad
+    }
+    rounded = round_frozen(model)
+    assert 0 < rounded <= len(frozen_linear) and size - weight_bytes(model) == sum(
+        frozen_linear[name] // 2 for name in frozen_linear if model.get_submodule(name).weight.dtype == torch.bfloat16
+    )
+    assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+    after, again = loss_and_gradients()
+    assert after == before and gradients.keys() == again.keys()
+    assert all(torch.equal(gradients[n], again[n]) for n in gradients)
+
+
+def test_text_encoders_and_tied_tables_are_not_rounded(tmp_path):
+    octo = build_model(preset("octo", tiny=tmp_path / "octo"))
+    assert round_frozen(octo) == 0 and all(p.dtype == torch.float32 for p in octo.parameters())
+    tied = build_model(preset("pi0", tiny=tmp_path / "tied", lora_rank=2))
+    round_frozen(tied)
+    assert tied.backbone.tokens.weight.dtype == torch.float32
 
 
 def test_merged_adapters_give_the_same_actions_from_an_ordinary_model():

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from oxe_pipeline.vla.checkpoint import (
     Checkpoint,
     CheckpointError,
     best_checkpoint,
+    frozen_file,
     latest_checkpoint,
     list_checkpoints,
     load_checkpoint,
@@ -27,6 +29,7 @@ def make_checkpoint(step: int, *, size: int = 8, average: bool = False, best: di
         step=step,
         weights=weights,
         average={"w": weights["w"] + 0.5} if average else None,
+        frozen={},
         training={"optimizer": {"moment": torch.full((size,), float(step))}, "random": {"cpu": torch.get_rng_state()}},
         state={"note": f"step {step}", "best": best or {}},
     )
@@ -43,6 +46,39 @@ def test_what_is_loaded_is_what_was_saved(tmp_path):
     assert torch.equal(loaded.average["w"], saved.average["w"])
     assert torch.equal(loaded.training["random"]["cpu"], saved.training["random"]["cpu"])
     assert load_weights(folder)["w"][0] == 7.5, "the averaged weights are those to act with"
+
+
+def test_frozen_weights_are_one_file_for_all_checkpoints_of_a_run(tmp_path):
+    assert frozen_file(tmp_path) is None
+    frozen = {"tower.w": torch.arange(4.0)}
+    first = save_checkpoint(tmp_path, replace(make_checkpoint(5), frozen=frozen), keep=2)
+    second = save_checkpoint(tmp_path, replace(make_checkpoint(10, average=True), frozen=None), keep=2)
+    assert (first / "frozen.safetensors").samefile(second / "frozen.safetensors")
+    third = save_checkpoint(tmp_path, replace(make_checkpoint(15), frozen=None), keep=1)
+    assert list_checkpoints(tmp_path) == [third] and frozen_file(tmp_path) == third / "frozen.safetensors"
+    loaded = load_checkpoint(third)
+    assert torch.equal(loaded.frozen["tower.w"], frozen["tower.w"]) and loaded.weights["w"][0] == 15
+    assert load_weights(third).keys() == {"w", "tower.w"}, "acting needs both"
+    with open(third / "frozen.safetensors", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(CheckpointError, match=r"frozen\.safetensors: .* bytes, should be"):
+        load_checkpoint(third)
+
+
+def test_where_files_cannot_be_linked_frozen_weights_are_copied(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("Operation not supported")
+
+    monkeypatch.setattr(os, "link", refuse)
+    save_checkpoint(tmp_path, replace(make_checkpoint(5), frozen={"tower.w": torch.ones(2)}), keep=1)
+    second = save_checkpoint(tmp_path, replace(make_checkpoint(10), frozen=None), keep=1)
+    assert load_checkpoint(second).frozen["tower.w"].tolist() == [1, 1]
+
+
+def test_a_first_checkpoint_without_the_frozen_weights_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="no earlier checkpoint of this run holds its frozen weights"):
+        save_checkpoint(tmp_path, replace(make_checkpoint(5), frozen=None), keep=1)
+    assert not list_checkpoints(tmp_path)
 
 
 def test_only_the_newest_are_kept(tmp_path):

@@ -1,6 +1,7 @@
 """Two real processes that meet as torchrun would have them, against one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ def runs(mixture_file, texts_file, tmp_path_factory) -> Path:
     run(work_of(folder / "one_texts", mixture_file, spoken["ddp"], texts=texts_file))
     run(work_of(folder / "one_few_texts", mixture_file, few_texts, texts=texts_file))
     bf16 = config_of(sharding="fsdp", precision="bf16", steps=2)
+    flow_bf16 = {kind: replace(config, precision="bf16") for kind, config in flow.items()}
     by_two = [
         *(work_of(folder / f"two_{kind}", mixture_file, config) for kind, config in nano.items()),
         *(work_of(folder / f"two_texts_{kind}", mixture_file, c, texts=texts_file) for kind, c in spoken.items()),
@@ -69,6 +71,7 @@ def runs(mixture_file, texts_file, tmp_path_factory) -> Path:
         work_of(folder / "two_few_texts", mixture_file, few_texts, texts=texts_file),
         work_of(folder / "one_to_two", mixture_file, nano["fsdp"], resume=folder / "one" / halfway),
         work_of(folder / "two_bf16", mixture_file, bf16),
+        *(work_of(folder / f"two_flow_bf16_{kind}", mixture_file, config) for kind, config in flow_bf16.items()),
     ]
     run_on_ranks(2, by_two, folder)
     run(work_of(folder / "two_to_one", mixture_file, nano["ddp"], resume=folder / "two_fsdp" / halfway))
@@ -121,6 +124,16 @@ def test_a_rank_may_be_without_a_text(runs):
 def test_adapters_and_an_expert_beside_the_layers_can_be_sharded(runs):
     """The expert reads keys of the last layer, whose output nobody reads: its weights must still be gathered."""
     assert_same(records(runs / "two_flow_fsdp"), records(runs / "two_flow_ddp"))
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_adapters_beside_frozen_weights_in_bf16_train_close_to_float32(kind, runs):
+    full, half = (
+        [r["loss"] for r in records(runs / f"two_flow{name}_{kind}") if "loss" in r] for name in ("", "_bf16")
+    )
+    assert half == pytest.approx(full, rel=0.02) and half != full
+    kept = load_checkpoint(runs / f"two_flow_bf16_{kind}" / "checkpoints" / "step_00000002").frozen
+    assert {value.dtype for value in kept.values()} == {torch.float32, torch.bfloat16}
 
 
 @pytest.mark.parametrize("name", ["one_to_two", "two_to_one"])

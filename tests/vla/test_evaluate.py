@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from oxe_pipeline.eval import main
+from oxe_pipeline.loader.augment import AugmentOptions
 from oxe_pipeline.loader.scaling import stream_normalizer
 from oxe_pipeline.mixture.mixture import load_mixture
 from oxe_pipeline.stats.normalizer import NormalizerConfig
@@ -81,6 +82,23 @@ def test_errors_are_those_of_an_independent_computation_in_metres_and_radians(mi
         np.testing.assert_allclose([getattr(slot, predictor) for slot in held.slots], values, rtol=1e-4, atol=1e-6)
         shares = np.array([values[i] / (high - low) for i, (low, high) in enumerate(limits)])
         assert held.error_of_range[predictor] == pytest.approx(shares.mean(), rel=1e-4)
+
+
+def test_a_model_sees_the_middle_of_images_that_were_cropped_in_training(mixture_file):
+    seen = []
+
+    class Seeing(Constant):
+        def predict(self, batch):
+            seen.append(batch["image_primary"])
+            return super().predict(batch)
+
+    mixture = load_mixture(mixture_file)
+    model, known = Seeing(ModelConfig(chunk=CHUNK)), normalizers(mixture)
+    evaluate(model, mixture, known)
+    side = model.backbone.image_size
+    evaluate(model, mixture, known, augment=AugmentOptions(crop_area=(0.25, 0.25), image_size=side // 2))
+    whole, middle = seen
+    assert torch.equal(middle, whole[:, :, side // 4 : side // 4 + side // 2, side // 4 : side // 4 + side // 2])
 
 
 def test_errors_by_position_are_those_of_each_action_of_the_chunk(mixture_file):

@@ -112,6 +112,24 @@ def test_a_model_with_weights_that_no_loss_reaches_resumes_exactly(mixture_file,
     assert one.training["optimizer"]["state"].keys() == other.training["optimizer"]["state"].keys()
 
 
+def test_a_run_with_adapters_in_bf16_keeps_its_frozen_weights_once_and_resumes_exactly(mixture_file, tmp_path):
+    changes = {"steps": 3, "batch_size": 2, "chunk": 1, "checkpoint_every": 1, "precision": "bf16"}
+    config = preset("openvla", tiny=tmp_path / "tiny", lora_rank=4, **changes)
+    words = {"mixture_file": mixture_file, "device": CPU}
+    train(config, load_mixture(mixture_file), tmp_path / "straight", **words)
+    folders = list_checkpoints(tmp_path / "straight")
+    first, last = (folder / "frozen.safetensors" for folder in folders)
+    assert first.samefile(last)
+    halfway = load_checkpoint(folders[0])
+    assert all("lora_" in name or not name.startswith("backbone.language.") for name in halfway.weights)
+    bf16 = {name for name, value in halfway.frozen.items() if value.dtype == torch.bfloat16}
+    assert bf16 and all(name.endswith(("base_layer.weight", "output.weight")) for name in bf16)
+    train(config, load_mixture(mixture_file), tmp_path / "again", resume=halfway, **words)
+    assert losses(tmp_path / "again") == losses(tmp_path / "straight")[2:]
+    one, other = (load_trained(tmp_path / name).model.state_dict() for name in ("straight", "again"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_each_metric_of_the_head_and_what_the_step_cost_are_recorded(mixture_file, tmp_path):
     first, *_ = records(run_nano(mixture_file, tmp_path))
     assert {"loss", "token_accuracy", "loss_per_dataset", "gradient_norm", "learning_rate"} < first.keys()
