@@ -116,6 +116,11 @@ class TrainConfig:
             raise ValueError("keep_best chooses among evaluations: give evaluate_every as well")
         if self.keep_best and self.overfit_batch:
             raise ValueError("keep_best needs evaluations, and with overfit_batch there are none; leave one out")
+        if self.goal_images and not getattr(self.model.backbone, "reads_goals", False):
+            raise ValueError(
+                f"goal_images: backbone {self.model.backbone.kind} learns its task from texts alone and would not see "
+                "them; leave it out"
+            )
         self.batch_options(image_size=None)
 
     def _check_numbers(self) -> None:

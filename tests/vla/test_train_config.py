@@ -57,12 +57,15 @@ def test_the_inverse_square_root_goes_on_from_the_peak_and_needs_no_end():
 
 
 def test_batches_are_made_as_the_configuration_says():
-    config = preset(
-        "nano", chunk=4, history=2, normalizer="min_max", cameras=("primary",), goal_images=True, chunk_s=1.0
-    )
+    config = preset("octo", chunk=4, history=2, normalizer="min_max", cameras=("primary",), chunk_s=1.0)
     options = BatchOptions(**config.batch_options(image_size=32))
     assert (options.chunk, options.history, options.size, options.chunk_s) == (4, 2, (32, 32), 1.0)
     assert (options.cameras, options.goal_images, options.normalizer.mode) == (("primary",), True, "min_max")
+
+
+def test_goal_images_for_a_model_that_would_not_see_them_are_refused():
+    with pytest.raises(ValueError, match="goal_images: backbone nano learns its task from texts alone"):
+        preset("nano", goal_images=True)
 
 
 def test_a_head_that_fits_something_to_the_data_is_prepared_once(tmp_path):

@@ -171,7 +171,8 @@ def test_images_are_augmented_by_sample_whatever_the_micro_batches(mixture_file,
 
 def test_the_first_batch_is_shown_as_it_is_trained_on(mixture_file, tmp_path):
     for name, options in (("plain", None), ("augmented", AugmentOptions(brightness=1.0))):
-        run_nano(mixture_file, tmp_path / name, steps=1, augment=options, goal_images=True)
+        config = preset("octo", tiny=tmp_path / f"{name}_tiny", steps=1, batch_size=6, history=1, augment=options)
+        train(config, load_mixture(mixture_file), tmp_path / name, mixture_file=mixture_file, device=CPU)
     plain, augmented = (Image.open(tmp_path / name / "first_batch.png") for name in ("plain", "augmented"))
     assert plain.size == augmented.size and plain.width > 3 * 176
     assert ImageChops.difference(plain, augmented).getbbox() is not None
