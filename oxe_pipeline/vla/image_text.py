@@ -62,12 +62,14 @@ class Fault(ValueError):
 
 
 def check_words(prompt: object, target: object, num_images: int) -> None:
-    """Fault unless both are texts, the target says something, and the prompt has a mark for each image."""
+    """Fault unless both are texts that say something, and the prompt has a mark for each image."""
     for field, value in (("prompt", prompt), ("target", target)):
         if not isinstance(value, str):
             raise Fault(field, f"must be a text, is {'missing' if value is None else type(value).__name__}")
     if not str(target).strip():
         raise Fault("target", "is empty")
+    if not str(prompt).strip():
+        raise Fault("prompt", "is empty")
     if (marks := str(prompt).count(IMAGE_MARK)) != num_images:
         raise Fault("prompt", f"has {marks} {IMAGE_MARK} for {num_images} images")
 

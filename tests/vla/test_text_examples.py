@@ -43,6 +43,7 @@ def test_a_jsonl_file_gives_its_examples_by_number_with_images_of_any_size(tmp_p
         ("[1, 2]", "must be a JSON object, is list"),
         (example(target=None), "target: must be a text, is missing"),
         (example(target=" "), "target: is empty"),
+        (example(prompt=" ", images=[]), "prompt: is empty"),
         (example(prompt=7), "prompt: must be a text, is int"),
         (example(prompt="caption:"), "has 0 <image> for 1 images"),
         (example(images="0.png"), "images: must be a list of paths"),
