@@ -117,7 +117,10 @@ def frozen_file(run: Path) -> Path | None:
 def _save_weights(weights: "dict[str, torch.Tensor]", path: Path) -> None:
     from safetensors.torch import save_file
 
+    path.touch()
+    mode = path.stat().st_mode
     save_file({name: value.contiguous() for name, value in weights.items()}, path)
+    path.chmod(mode)  # safetensors writes files that only their owner may read, whatever the umask says.
 
 
 def _share(source: Path | None, path: Path) -> None:

@@ -81,6 +81,16 @@ def test_a_first_checkpoint_without_the_frozen_weights_is_refused(tmp_path):
     assert not list_checkpoints(tmp_path)
 
 
+def test_a_checkpoint_may_be_read_by_whom_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        folder = save_checkpoint(tmp_path, replace(make_checkpoint(3), frozen={"v": torch.ones(2)}), keep=1)
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()}
+    assert modes == {0o640}
+
+
 def test_only_the_newest_are_kept(tmp_path):
     for step in (5, 10, 100, 1000):
         save_checkpoint(tmp_path, make_checkpoint(step), keep=2)
