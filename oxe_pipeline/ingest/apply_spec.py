@@ -240,7 +240,8 @@ def _outcome(source: SourceEpisode, spec: DatasetSpec, key: str) -> object:
 
 
 def _text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    """Also of half surrogate pairs, which no file can hold."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value).encode(errors="replace").decode()
 
 
 def _optional_scalar(source: SourceEpisode, spec: DatasetSpec, key: str) -> np.ndarray | None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from oxe_pipeline.episode import DataError, Frames, SourceEpisode
 from oxe_pipeline.ingest.columns import number_table
-from oxe_pipeline.ingest.hdf5_file import opened, own_array, own_group, read_whole
+from oxe_pipeline.ingest.hdf5_file import holds, opened, own_array, own_group, read_whole
 from oxe_pipeline.ingest.metadata_file import parsed_file
 from oxe_pipeline.ingest.raw_folder import inside
 from oxe_pipeline.ingest.video import VideoFrames
@@ -166,7 +166,7 @@ def _rows(root: Path, key: EpisodeFolder) -> tuple[dict[str, np.ndarray], dict[s
     with opened(root, file) as content:
         rows = {}
         for name, place in (_COLUMNS | _MAY_LACK).items():
-            if name in _MAY_LACK and place not in content:
+            if name in _MAY_LACK and not holds(content, place, key.path):
                 continue
             column = np.asarray(read_whole(own_array(content, place, key.path), key.path, place))
             width = _WIDTHS.get(name.rpartition("/")[2], 1)

@@ -85,7 +85,7 @@ def read_features(path: str | Path) -> Features:
     skipped: list[str] = []
     try:
         _collect(node, (), (), leaves, skipped)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise RldsError(f"{path}: not as TFDS writes it ({reason}); copy the file again") from None
     features = Features(leaves=tuple(leaves), skipped=tuple(skipped))

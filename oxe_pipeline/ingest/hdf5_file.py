@@ -84,6 +84,20 @@ def own_member(group, name: str, episode: str, field: str):
     raise DataError(reason, episode=episode, field=field)
 
 
+def holds(parent, path: str, episode: str) -> bool:
+    """Whether something lies at `path` ("a/b") below `parent`. HDF5's own answer would follow links on the way there;
+    DataError for those.
+    """
+    import h5py
+
+    *above, last = path.strip("/").split("/")
+    for name in above:
+        if not isinstance(parent, h5py.Group) or name not in parent:
+            return False
+        parent = own_member(parent, name, episode, path)
+    return isinstance(parent, h5py.Group) and last in parent
+
+
 def own_group(parent, path: str, episode: str):
     """The group at `path` ("a/b") below `parent`; DataError when it is absent, an array or a link."""
     import h5py
@@ -164,6 +178,6 @@ def text_attribute(holder, name: str, episode: str) -> str:
         value = holder.attrs[name]
     if isinstance(value, bytes | np.bytes_):
         return value.decode("utf-8", "replace")
-    if isinstance(value, str):
-        return str(value)
+    if isinstance(value, str):  # h5py keeps bytes that are no UTF-8 as half surrogate pairs.
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     raise DataError("is not text", episode=episode, field=f"attribute {name}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from oxe_pipeline.episode import Frames, SourceEpisode
 from oxe_pipeline.ingest.columns import number_table
-from oxe_pipeline.ingest.hdf5_file import SUFFIXES, opened, own_array, read_whole
+from oxe_pipeline.ingest.hdf5_file import SUFFIXES, holds, opened, own_array, read_whole
 from oxe_pipeline.ingest.hdf5_frames import frames_of
 from oxe_pipeline.ingest.raw_folder import number_order
 
@@ -50,9 +50,10 @@ def read_episode(path: str, *, root: str | Path) -> SourceEpisode:
             values = read_whole(own_array(content, name, path), path, name)
             steps[name] = number_table(values, width, episode=path, field=name)
         for camera in CAMERAS:
-            if camera == CAMERAS[0] or camera in content:
+            if camera == CAMERAS[0] or holds(content, camera, path):
                 steps[camera] = frames_of(own_array(content, camera, path), root=root, file=path, episode=path)
-        collided = COLLISION in content and read_whole(own_array(content, COLLISION, path), path, COLLISION).any()
+        bumped = holds(content, COLLISION, path)
+        collided = bumped and read_whole(own_array(content, COLLISION, path), path, COLLISION).any()
     return SourceEpisode(
         key=path,
         source_path=path,

@@ -3,10 +3,8 @@ strangers. Files that need another class (ROS messages, a lab's own) are refused
 converted where that class is at home.
 
 Before it is loaded, a pickle's instructions are listed once: lengths and places that go beyond the file, for which the
-unpickler would allocate whatever they say, are refused. That costs half a microsecond an instruction.
-
-What it does not guard against: a file that forges the inner state of a NumPy dtype, which can end the process that
-reads it; it names no code to run.
+unpickler would allocate whatever they say, are refused. That costs half a microsecond an instruction. Dtypes are made
+anew from what the pickle says of them (pickled_dtype.py).
 """
 
 import mmap
@@ -21,14 +19,16 @@ from typing import IO, cast
 import numpy as np
 
 from oxe_pipeline.episode import DataError
+from oxe_pipeline.ingest.pickled_dtype import PickledArray, PickledDtype, as_dtype
 
 MAX_WIDTH = 1024
 """Numbers in one row of a table out of a pickle: no robot has so many joints."""
 
 
 def load_pickle(path: str | Path) -> object:
-    """What a pickle holds: numpy arrays, scalars and dtypes, dicts, lists, tuples, sets, strings, bytes, numbers.
+    """What a pickle holds: numpy arrays and scalars, dicts, lists, tuples, sets, strings, bytes, numbers.
 
+    Arrays are of a subclass of ndarray; a dtype by itself comes as a PickledDtype.
     Nothing that the file names is imported or called. Pickle protocols 0 to 5, NumPy 1 and 2; strings of Python 2 are
     read as Latin-1, as NumPy's own files need. Raises DataError naming the foreign class, or saying how the file is
     damaged, or that it is missing.
@@ -137,8 +137,7 @@ def _admitted() -> dict[tuple[str, str], object]:
     constructors = {
         "_reconstruct": _empty_array,
         "scalar": _scalar,
-        # Taken out of a real round trip, so that no private path of one NumPy version is relied on.
-        "_frombuffer": np.zeros(1).__reduce_ex__(5)[0],
+        "_frombuffer": _array_of_bytes,
     }
     table: dict[tuple[str, str], object] = {
         (f"{package}.{module}", name): constructor
@@ -146,7 +145,7 @@ def _admitted() -> dict[tuple[str, str], object]:
         for module in ("multiarray", "numeric")
         for name, constructor in constructors.items()
     }
-    table |= {("numpy", "ndarray"): _ARRAY_TYPE, ("numpy", "dtype"): np.dtype}
+    table |= {("numpy", "ndarray"): _ARRAY_TYPE, ("numpy", "dtype"): PickledDtype}
     for builtins in ("builtins", "__builtin__"):  # Python 3 and 2
         table |= {(builtins, kind.__name__): kind for kind in (set, frozenset, bytearray, complex, slice)}
     table["collections", "OrderedDict"] = dict
@@ -158,13 +157,19 @@ def _empty_array(kind: object, shape: object, typecode: object) -> np.ndarray:
     """The empty array into which the pickle then puts shape, dtype and data, all checked by NumPy."""
     if kind is not _ARRAY_TYPE:
         raise pickle.UnpicklingError("an array of a foreign class")
-    return np.empty(0, np.uint8)
+    return np.empty(0, np.uint8).view(PickledArray)
 
 
-def _scalar(dtype: np.dtype, data: bytes) -> np.generic:
-    if not isinstance(dtype, np.dtype) or dtype.hasobject:
-        raise pickle.UnpicklingError(f"a scalar of type {dtype!r}, which is not a number")
-    return np.frombuffer(data, dtype, count=1)[0]
+def _array_of_bytes(data: object, dtype: object, shape: object, order: object) -> np.ndarray:
+    """How protocol 5 writes an array; NumPy checks that the bytes are as many as the shape says."""
+    return np.frombuffer(data, as_dtype(dtype)).reshape(shape, order=order)  # type: ignore[call-overload]
+
+
+def _scalar(dtype: object, data: bytes) -> np.generic:
+    made = as_dtype(dtype)
+    if made.hasobject:
+        raise pickle.UnpicklingError(f"a scalar of type {made!r}, which is not a number")
+    return np.frombuffer(data, made, count=1)[0]
 
 
 def _latin1_bytes(text: str, encoding: str) -> bytes:

@@ -80,7 +80,7 @@ class RldsDirectory:
     def _split_files(self, split: dict) -> SplitFiles:
         try:
             lengths = [int(length) for length in split.get("shardLengths", [])]
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise RldsError(f"{self.path / INFO}: shardLengths: {error}; copy the file again") from None
         if any(not 0 <= length <= MAX_EPISODES_A_FILE for length in lengths):
             raise RldsError(

@@ -151,6 +151,13 @@ def test_episodes_of_one_group_stay_on_one_side(scene, one, other):
     assert choose_split(source, spec, f"{one:016x}") == choose_split(source, spec, f"{other:016x}")
 
 
+def test_a_group_named_by_damaged_text_is_a_group_too():
+    source = make_source()
+    source.metadata = {"episode_metadata/scene": "sc\udcffne"}
+    spec = make_spec(split={"val_share": 0.5, "group_by": "scene"})
+    assert choose_split(source, spec, "0" * 16) == choose_split(source, spec, "1" * 16)
+
+
 def test_a_black_camera_is_left_out_where_the_spec_says_so():
     black = [simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8))] * STEPS
     cameras = {"primary": {"source": "image", "missing": "black"}, "wrist": {"source": "wrist", "missing": "black"}}

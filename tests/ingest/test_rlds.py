@@ -169,6 +169,7 @@ def test_a_record_of_another_layout_is_refused_with_its_key(tmp_path):
         "{}",
         '{"featuresDict": {"features": {}}}',
         '{"featuresDict": {"features": {"steps": {"dataset": {}}}}}',
+        '{"featuresDict": {"features": {"n": {"tensor": {"shape": {"dimensions": [1e999]}}}}}}',
     ],
 )
 def test_a_features_file_that_is_not_rlds_is_refused_in_one_line(tmp_path, content):
@@ -181,7 +182,14 @@ def test_a_features_file_that_is_not_rlds_is_refused_in_one_line(tmp_path, conte
 
 @pytest.mark.parametrize(
     "splits",
-    ["[{}]", '["train"]', "3", '[{"name": "train", "shardLengths": ["many"]}]', '[{"name": 1, "shardLengths": 2}]'],
+    [
+        "[{}]",
+        '["train"]',
+        "3",
+        '[{"name": "train", "shardLengths": ["many"]}]',
+        '[{"name": "train", "shardLengths": [1e999]}]',
+        '[{"name": 1, "shardLengths": 2}]',
+    ],
 )
 def test_damaged_split_information_is_refused_in_one_line(tmp_path, splits):
     path = write_tfds(tmp_path, every_feature(), {"train": make_examples(episodes=1)})

@@ -1,0 +1,93 @@
+"""PickledDtype: stands for a NumPy dtype while a stranger's pickle is read.
+
+np.dtype takes the inner state that a pickle hands it as it comes: given the flags of another type, it would free
+numbers of the file as if they were pointers. Here that state is read like any other data, and a dtype of the same
+meaning is made by NumPy's constructor, which checks.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+
+_TYPE = re.compile(r"[biufcSUVOMm][0-9]{1,10}")
+"""How NumPy names a type in a pickle: kind and bytes, or characters of a text."""
+_TIME_UNIT = re.compile(r"[YMWDhms]|[munpfa]s")
+_MAX_NESTING = 8
+"""Records within records: recordings have one or two."""
+
+
+class PickledDtype:
+    """What a pickle says about a dtype. ValueError for what is none."""
+
+    def __init__(self, name: str, align: object = False, copy: object = True):
+        if not isinstance(name, str) or not _TYPE.fullmatch(name):
+            raise ValueError(f"{name!r:.40} is no dtype as NumPy writes it")
+        self._name = name
+        self._state: tuple = (3, "|", None, None, None, -1, -1, 0)
+
+    def __setstate__(self, state: object) -> None:
+        """`state` is (version, byte order, subarray, names, fields, size, alignment, flags[, unit of time])."""
+        if not isinstance(state, tuple) or not 8 <= len(state) <= 9 or state[0] not in (3, 4):
+            raise ValueError(f"a dtype's state of version {state!r:.40}; 3 and 4 are read")
+        self._state = state
+
+    def dtype(self, depth: int = 0) -> np.dtype:
+        """The dtype it stands for. ValueError or TypeError where the state contradicts itself."""
+        _, order, subarray, names, fields, size, *_ = self._state
+        if depth > _MAX_NESTING:
+            raise ValueError(f"records lie more than {_MAX_NESTING} deep")
+        if names is not None:
+            return self._record(names, fields, size, depth)
+        if subarray is not None:
+            base, shape = subarray
+            return np.dtype((_plain(base, depth), shape))
+        name = self._name
+        if name[0] in "Mm" and len(self._state) == 9:
+            name += self._time_unit(self._state[8])
+        made = np.dtype(name)
+        return made.newbyteorder(order) if order in ("<", ">") else made
+
+    @staticmethod
+    def _record(names: Any, fields: Any, size: Any, depth: int) -> np.dtype:
+        formats = [_plain(fields[name][0], depth) for name in names]
+        offsets = [fields[name][1] for name in names]
+        return np.dtype({"names": list(names), "formats": formats, "offsets": offsets, "itemsize": size})
+
+    @staticmethod
+    def _time_unit(said: Any) -> str:
+        """ "[25s]" of (metadata, ("s", 25, 1, 1)); "" for times without a unit."""
+        unit, count, *_ = said[1]
+        unit = unit.decode("latin1") if isinstance(unit, bytes) else unit
+        if unit == "generic":
+            return ""
+        if not _TIME_UNIT.fullmatch(unit) or not isinstance(count, int) or not 0 < count < 2**31:
+            raise ValueError(f"{unit!r:.40} is no unit of time")
+        return f"[{count}{unit}]"
+
+
+def _plain(value: Any, depth: int) -> np.dtype:
+    """Of a field or a subarray: never with objects in it, whose pointers would be bytes of the file."""
+    if not isinstance(value, PickledDtype):
+        raise ValueError("a field without a dtype")
+    made = value.dtype(depth + 1)
+    if made.hasobject:
+        raise ValueError("a record with Python objects in it")
+    return made
+
+
+class PickledArray(np.ndarray):
+    """An array that a pickle fills: the same as any, but that its dtype may come as a PickledDtype."""
+
+    def __setstate__(self, state: Any) -> None:
+        *before, dtype, is_fortran, data = state
+        super().__setstate__((*before, as_dtype(dtype), is_fortran, data))
+
+
+def as_dtype(value: object) -> np.dtype:
+    """The dtype that is meant; ValueError for anything but a dtype."""
+    if isinstance(value, PickledDtype):
+        return value.dtype()
+    if isinstance(value, np.dtype):
+        return value
+    raise ValueError(f"{type(value).__name__} is no dtype")
