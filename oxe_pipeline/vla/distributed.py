@@ -109,6 +109,14 @@ class World:
             torch.distributed.all_reduce(value)
         return value
 
+    def gather(self, value: Any) -> list[Any]:
+        """What each rank gives, on all of them, in the order of ranks."""
+        if self.size == 1:
+            return [value]
+        gathered = [None] * self.size
+        torch.distributed.all_gather_object(gathered, value)
+        return gathered
+
     def wait(self) -> None:
         """Returns when every rank has come here."""
         if self.size > 1:

@@ -6,10 +6,12 @@ predictions pass through the Normalizer's inverse. Errors are open loop: they ra
 success rates.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from oxe_pipeline.loader.held_out import EvalLoader
 from oxe_pipeline.loader.loader import make_eval_loader
 from oxe_pipeline.mixture.mixture import Mixture
 from oxe_pipeline.vla.action_errors import ActionSpace, DistanceSum, Normalizers, check_normalizers
+from oxe_pipeline.vla.distributed import World
 from oxe_pipeline.vla.model import VLA, to_device
 
 EVALUATION_BATCH = 64
@@ -58,6 +61,18 @@ class DatasetResult:
     slots: tuple[SlotResult, ...] = ()
 
 
+class _Prediction(NamedTuple):
+    """What the model makes of one window."""
+
+    dataset: int
+    episode: int
+    step: int
+    chunk: np.ndarray
+    """Normalised, float32 [chunk, 32]."""
+    loss: float
+    metrics: dict[str, float]
+
+
 class _Tally:
     """Running sums over the windows of one data set."""
 
@@ -68,21 +83,21 @@ class _Tally:
         self.metrics: dict[str, float] = {}
         self.episodes: set[int] = set()
 
-    def add(self, episode: int, step: int, predicted: np.ndarray, loss: float, metrics: dict[str, float]) -> None:
-        """One window: `predicted` is the normalised chunk [chunk, 32]."""
-        window = self.space.window(episode, step)
+    def add(self, prediction: _Prediction) -> None:
+        """One window of this data set."""
+        window = self.space.window(prediction.episode, prediction.step)
         guesses = {
-            "model": self.space.in_units(predicted, window),
+            "model": self.space.in_units(prediction.chunk, window),
             "mean_action": self.space.mean * window.steps,
             "previous_action": window.previous,
         }
         for name, guess in guesses.items():
             self.errors[name].add(np.broadcast_to(guess, window.target.shape), window.target, window)
         self.windows += 1
-        self.loss += loss
-        for name, value in metrics.items():
+        self.loss += prediction.loss
+        for name, value in prediction.metrics.items():
             self.metrics[name] = self.metrics.get(name, 0.0) + value
-        self.episodes.add(episode)
+        self.episodes.add(prediction.episode)
 
     def result(self) -> DatasetResult:
         space, windows = self.space, self.windows
@@ -121,6 +136,7 @@ def evaluate(
     augment: AugmentOptions | None = None,
     split: str = "val",
     max_windows: int | None = None,
+    world: World | None = None,
 ) -> list[DatasetResult]:
     """One result per data set of the mixture, in its order; windows of the split, each once, `max_windows` per data
     set. A model that takes goal images besides texts gets one result per data set and task mode, modes outermost.
@@ -129,23 +145,47 @@ def evaluate(
     `options` are what else its batches had (`TrainConfig.batch_options`), `augment` how its images were changed: it is
     given the middle of them (see `centre_crop`). Raises ValueError for a data set without
     normalizers, or whose stream's statistics are no longer those: its inputs would be scaled otherwise than in
-    training. The model is left in the mode it was in.
+    training. The model is left in the mode it was in. The ranks of a `world` share the windows, and all get the results
+    of all.
     """
-    loader = held_out_loader(model, mixture, normalizers, options=options, split=split, max_windows=max_windows)
+    world = world or World()
+    held_out = functools.partial(
+        held_out_loader, model, mixture, normalizers, options=options, split=split, max_windows=max_windows
+    )
+    loader, keeps = held_out(world=world), True
+    if not min(world.gather(len(loader.samples) if loader else 0)):  # Fewer windows than ranks.
+        loader, keeps = held_out(), world.leads
     spaces = action_spaces(model, mixture, normalizers, options)
     results = []
     for task_mode in task_modes(options):
+        batches = held_out_batches(model, loader, task_mode, augment=augment)
+        found = _predictions(model, batches, count=max(world.gather(len(loader or ()))))
         tallies = [_Tally(space, task_mode) for space in spaces]
-        with acting(model):
-            for batch in held_out_batches(model, loader, task_mode, augment=augment):
-                output = model(batch)
-                predicted = model.predict(batch).float().cpu().numpy()
-                metrics = {name: value.tolist() for name, value in output.metrics.items()}
-                for row, (place, loss) in enumerate(zip(places(batch), output.loss_B.tolist(), strict=True)):
-                    of_row = {name: values[row] for name, values in metrics.items()}
-                    tallies[place[0]].add(*place[1:], predicted[row], loss, of_row)
+        for prediction in chain.from_iterable(world.gather(found if keeps else [])):
+            tallies[prediction.dataset].add(prediction)
         results += [tally.result() for tally in tallies]
     return results
+
+
+def _predictions(model: VLA, batches: Iterator[dict], *, count: int) -> list[_Prediction]:
+    """What the model makes of the batches; after the last one it is run on that again, until it was run `count` times:
+    all ranks run a sharded model together, and one has a batch more than another.
+    """
+    found: list[_Prediction] = []
+    batch: dict | None = None
+    with acting(model):
+        for _ in range(count):
+            new = next(batches, None)
+            batch = batch if new is None else new
+            assert batch is not None
+            output, predicted = model(batch), model.predict(batch).float().cpu().numpy()
+            if new is None:
+                continue
+            metrics = {name: value.tolist() for name, value in output.metrics.items()}
+            for row, (place, loss) in enumerate(zip(places(batch), output.loss_B.tolist(), strict=True)):
+                of_row = {name: values[row] for name, values in metrics.items()}
+                found.append(_Prediction(*place, predicted[row], loss, of_row))
+    return found
 
 
 def task_modes(options: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -161,8 +201,11 @@ def held_out_loader(
     options: Mapping[str, Any] | None = None,
     split: str = "val",
     max_windows: int | None = None,
+    world: World | None = None,
 ) -> EvalLoader | None:
-    """The held-out windows as the model is to see them; None where the split is empty. ValueError as `evaluate`."""
+    """The held-out windows as the model is to see them, in a `world` this rank's part of them; None where the split is
+    empty. ValueError as `evaluate`.
+    """
     normalizer = check_normalizers(mixture, normalizers)
     if not any(dataset.stream.episodes.split_is(split).any() for dataset in mixture.datasets):
         return None
@@ -177,6 +220,8 @@ def held_out_loader(
         batch_size=EVALUATION_BATCH,
         split=split,
         max_windows_per_dataset=max_windows,
+        rank=world.rank if world else 0,
+        world_size=world.size if world else 1,
         **{**(options or {}), **own},
     )
 

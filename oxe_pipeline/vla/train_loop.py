@@ -164,6 +164,7 @@ def train(
                         options=options,
                         augment=config.augment,
                         max_windows=config.evaluate_windows,
+                        world=world,
                     )
                 release_gathered(state.acting)
                 log.write({"step": step, "held_out": training_record(results)})

@@ -68,7 +68,8 @@ def run(work: Run, world: World | None = None) -> None:
 def config_of(model: ModelConfig | None = None, **changes) -> TrainConfig:
     """Small, and with parts of unequal size: two ranks have 2 and 3 of 5 samples, in micro-batches of 1 and 2."""
     config = {"steps": 4, "batch_size": 5, "micro_batches": 2, "checkpoint_every": 2, "keep_checkpoints": 9}
-    made = replace(preset("nano", learning_rate=1e-3, warmup_steps=0), evaluate_windows=4, **{**config, **changes})
+    config["evaluate_windows"] = 4
+    made = replace(preset("nano", learning_rate=1e-3, warmup_steps=0), **{**config, **changes})
     return made if model is None else replace(made, model=model)
 
 

@@ -57,9 +57,17 @@ def runs(mixture_file, texts_file, tmp_path_factory) -> Path:
     few_texts = config_of(words, steps=3, batch_size=2, micro_batches=1)
     expert = preset("pi0", tiny=folder / "pi0").model
     flow = {kind: config_of(expert, sharding=kind, steps=2, lora_rank=4) for kind in ("ddp", "fsdp")}
+    make_stream(folder / "long", "long", episodes=1, held_out=1, steps=130, image_px=8)
+    long_file = folder / "long.yaml"
+    long_file.write_text("datasets:\n- {name: long, path: long}\n")
+    measured = {  # One rank has one batch, the other two; and one window for two ranks.
+        f"{windows}_windows": config_of(steps=1, evaluate_windows=windows, sharding="fsdp") for windows in (129, 1)
+    }
     halfway = Path("checkpoints") / "step_00000002"
 
     run(work_of(folder / "one", mixture_file, nano["ddp"]))
+    for name, config in measured.items():
+        run(work_of(folder / f"one_{name}", long_file, config))
     run(work_of(folder / "one_texts", mixture_file, spoken["ddp"], texts=texts_file))
     run(work_of(folder / "one_few_texts", mixture_file, few_texts, texts=texts_file))
     bf16 = config_of(sharding="fsdp", precision="bf16", steps=2)
@@ -71,6 +79,7 @@ def runs(mixture_file, texts_file, tmp_path_factory) -> Path:
         work_of(folder / "two_few_texts", mixture_file, few_texts, texts=texts_file),
         work_of(folder / "one_to_two", mixture_file, nano["fsdp"], resume=folder / "one" / halfway),
         work_of(folder / "two_bf16", mixture_file, bf16),
+        *(work_of(folder / f"two_{name}", long_file, config) for name, config in measured.items()),
         *(work_of(folder / f"two_flow_bf16_{kind}", mixture_file, config) for kind, config in flow_bf16.items()),
     ]
     run_on_ranks(2, by_two, folder)
@@ -106,6 +115,13 @@ def test_two_ranks_measure_the_same_held_out_errors_and_keep_the_same_weights(ki
         for name in mine:
             # Adam divides by tiny gradients: rounding of 1e-9 in a gradient may move a weight by a part of a step.
             torch.testing.assert_close(theirs[name], mine[name], rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("windows", [129, 1])
+def test_ranks_share_the_held_out_windows_and_all_are_counted_once(windows, runs):
+    one, two = (records(runs / f"{ranks}_{windows}_windows")[-1]["held_out"]["long"] for ranks in ("one", "two"))
+    assert one["windows"] == two["windows"] == windows
+    assert {name: pytest.approx(value, rel=1e-3) for name, value in one.items()} == two
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
