@@ -165,14 +165,19 @@ def _windows_file(root: Path, folder: str) -> Path:
 
 
 def _frame(number: object) -> int:
-    if isinstance(number, bool) or not isinstance(number, int | np.integer) or abs(int(number)) > MAX_FRAME_NUMBER:
-        raise ValueError(f"{number!r:.50} is no frame number")
+    """Messages name types, not values: to print one list inside another a million million times takes for ever."""
+    if isinstance(number, bool) or not isinstance(number, int | np.integer):
+        raise ValueError(f"{type(number).__name__} is no frame number")
+    if abs(int(number)) > MAX_FRAME_NUMBER:
+        raise ValueError(f"a frame number above {MAX_FRAME_NUMBER}")
     return int(number)
 
 
 def _text(label: object) -> str | bytes:
-    if not isinstance(label, str | bytes) or len(label) > MAX_LABEL_LETTERS:
-        raise ValueError(f"{label!r:.50} is no label")
+    if not isinstance(label, str | bytes):
+        raise ValueError(f"{type(label).__name__} is no label")
+    if len(label) > MAX_LABEL_LETTERS:
+        raise ValueError(f"a label of {len(label)} letters")
     return bytes(label) if isinstance(label, bytes) else str(label)
 
 

@@ -22,14 +22,14 @@ class PickledDtype:
 
     def __init__(self, name: str, align: object = False, copy: object = True):
         if not isinstance(name, str) or not _TYPE.fullmatch(name):
-            raise ValueError(f"{name!r:.40} is no dtype as NumPy writes it")
+            raise ValueError(f"{name[:40] if isinstance(name, str) else _kind(name)} is no dtype as NumPy writes it")
         self._name = name
         self._state: tuple = (3, "|", None, None, None, -1, -1, 0)
 
     def __setstate__(self, state: object) -> None:
         """`state` is (version, byte order, subarray, names, fields, size, alignment, flags[, unit of time])."""
         if not isinstance(state, tuple) or not 8 <= len(state) <= 9 or state[0] not in (3, 4):
-            raise ValueError(f"a dtype's state of version {state!r:.40}; 3 and 4 are read")
+            raise ValueError("a dtype's state is not of version 3 or 4")
         self._state = state
 
     def dtype(self, depth: int = 0) -> np.dtype:
@@ -50,6 +50,8 @@ class PickledDtype:
 
     @staticmethod
     def _record(names: Any, fields: Any, size: Any, depth: int) -> np.dtype:
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("names of fields must be texts")
         formats = [_plain(fields[name][0], depth) for name in names]
         offsets = [fields[name][1] for name in names]
         return np.dtype({"names": list(names), "formats": formats, "offsets": offsets, "itemsize": size})
@@ -61,8 +63,10 @@ class PickledDtype:
         unit = unit.decode("latin1") if isinstance(unit, bytes) else unit
         if unit == "generic":
             return ""
-        if not _TIME_UNIT.fullmatch(unit) or not isinstance(count, int) or not 0 < count < 2**31:
-            raise ValueError(f"{unit!r:.40} is no unit of time")
+        if not isinstance(unit, str) or not _TIME_UNIT.fullmatch(unit):
+            raise ValueError("no unit of time")
+        if not isinstance(count, int) or not 0 < count < 2**31:
+            raise ValueError("no count of units of time")
         return f"[{count}{unit}]"
 
 
@@ -90,4 +94,9 @@ def as_dtype(value: object) -> np.dtype:
         return value.dtype()
     if isinstance(value, np.dtype):
         return value
-    raise ValueError(f"{type(value).__name__} is no dtype")
+    raise ValueError(f"{_kind(value)} is no dtype")
+
+
+def _kind(value: object) -> str:
+    """For messages: a value itself may be one list inside another a million million times, and never be printed."""
+    return type(value).__name__

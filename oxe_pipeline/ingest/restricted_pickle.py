@@ -174,5 +174,5 @@ def _scalar(dtype: object, data: bytes) -> np.generic:
 
 def _latin1_bytes(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}; only latin1 is read")
+        raise pickle.UnpicklingError("bytes in another encoding than latin1")
     return text.encode("latin1")

@@ -174,6 +174,14 @@ def test_missing_damaged_and_odd_frames_are_named(copy):
         calvin.read_episode(segment, root=copy)
 
 
+def shared(levels: int) -> list:
+    """One list inside another 2^levels times: small in a file, endless in print."""
+    made: list = []
+    for _ in range(levels):
+        made = [made, made]
+    return made
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("executed",))
@@ -185,9 +193,11 @@ class Evil:
         (Evil(), r"needs the class builtins\.print, which is not numpy"),
         ({"language": {"ann": [Evil()], "task": [""]}, "info": {"indx": [(0, 1)]}}, r"needs the class builtins\.print"),
         ({"language": {"ann": ["a"], "task": []}, "info": {"indx": [(60, 64)]}}, "1 windows, 1 labels and 0 tasks"),
-        ({"language": {"ann": ["a"], "task": ["b"]}, "info": {"indx": [(60, 64.5)]}}, "64.5 is no frame number"),
+        ({"language": {"ann": ["a"], "task": ["b"]}, "info": {"indx": [(60, 64.5)]}}, "float is no frame number"),
         ({"language": {"ann": ["a"], "task": ["b"]}, "info": {"indx": [60]}}, "must be a dict with language/ann"),
-        ({"language": {"ann": [7], "task": ["b"]}, "info": {"indx": [(60, 64)]}}, "7 is no label"),
+        ({"language": {"ann": ["a"], "task": ["b"]}, "info": {"indx": [(shared(40), 64)]}}, "list is no frame number"),
+        ({"language": {"ann": [shared(40)], "task": ["b"]}, "info": {"indx": [(60, 64)]}}, "list is no label"),
+        ({"language": {"ann": [7], "task": ["b"]}, "info": {"indx": [(60, 64)]}}, "int is no label"),
         ({"info": {}}, r"must be a dict with language/ann, .* \('language'\)"),
         ("text", "must be a dict"),
     ],
