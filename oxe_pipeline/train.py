@@ -56,8 +56,13 @@ def run(
         with (
             heard_interrupts() as raise_dropped,
             _texts(arguments, start, world) as texts,
-            _progress(config.steps, done, shown=world.leads, each_step=raise_dropped) as on_step,
+            _progress(config.steps, done, shown=world.leads) as show,
         ):
+
+            def on_step(record: dict) -> None:
+                show(record)
+                raise_dropped()
+
             train(
                 config,
                 start.mixture,
@@ -232,10 +237,8 @@ def find_device(choice: str, local_rank: int = 0) -> "torch.device":
 
 
 @contextmanager
-def _progress(steps: int, done: int, *, shown: bool, each_step: Callable[[], None]):
-    """A progress bar on stderr from the first step on; yields what to call with the metrics of each step, which ends
-    with a call of `each_step`.
-    """
+def _progress(steps: int, done: int, *, shown: bool):
+    """A progress bar on stderr from the first step on; yields what to call with the metrics of each step."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -255,7 +258,6 @@ def _progress(steps: int, done: int, *, shown: bool, each_step: Callable[[], Non
         figures = {"loss": record["loss"], "rate": record["samples_per_s"], "wait": record["wait_share"]}
         bar.update(task, completed=record["step"], **figures)
         bar.start()
-        each_step()
 
     try:
         yield on_step

@@ -6,6 +6,7 @@ meaning is made by NumPy's constructor, which checks.
 """
 
 import re
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,6 @@ import numpy as np
 _TYPE = re.compile(r"[biufcSUVOMm][0-9]{1,10}")
 """How NumPy names a type in a pickle: kind and bytes, or characters of a text."""
 _TIME_UNIT = re.compile(r"[YMWDhms]|[munpfa]s")
-_MAX_NESTING = 8
-"""Records within records: recordings have one or two."""
 
 
 class PickledDtype:
@@ -31,30 +30,37 @@ class PickledDtype:
         if not isinstance(state, tuple) or not 8 <= len(state) <= 9 or state[0] not in (3, 4):
             raise ValueError("a dtype's state is not of version 3 or 4")
         self._state = state
+        self.__dict__.pop("dtype", None)
 
-    def dtype(self, depth: int = 0) -> np.dtype:
-        """The dtype it stands for. ValueError or TypeError where the state contradicts itself."""
-        _, order, subarray, names, fields, size, *_ = self._state
-        if depth > _MAX_NESTING:
-            raise ValueError(f"records lie more than {_MAX_NESTING} deep")
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """The dtype it stands for. ValueError or TypeError where the state contradicts itself, and for records within
+        records, of which a few could stand for millions.
+        """
+        _, _, _, names, fields, size, *_ = self._state
+        if names is None:
+            return self._field()
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("names of fields must be texts")
+        formats = [_of_field(fields[name][0]) for name in names]
+        offsets = [fields[name][1] for name in names]
+        return np.dtype({"names": list(names), "formats": formats, "offsets": offsets, "itemsize": size})
+
+    def _field(self) -> np.dtype:
+        """Of one that is no record: of one value, or of an array of them."""
+        _, order, subarray, names, *_ = self._state
         if names is not None:
-            return self._record(names, fields, size, depth)
+            raise ValueError("a record within a record")
         if subarray is not None:
             base, shape = subarray
-            return np.dtype((_plain(base, depth), shape))
+            if not isinstance(base, PickledDtype) or base._state[2] is not None:
+                raise ValueError("an array within an array")
+            return np.dtype((_of_field(base), shape))
         name = self._name
         if name[0] in "Mm" and len(self._state) == 9:
             name += self._time_unit(self._state[8])
         made = np.dtype(name)
         return made.newbyteorder(order) if order in ("<", ">") else made
-
-    @staticmethod
-    def _record(names: Any, fields: Any, size: Any, depth: int) -> np.dtype:
-        if not all(isinstance(name, str) for name in names):
-            raise ValueError("names of fields must be texts")
-        formats = [_plain(fields[name][0], depth) for name in names]
-        offsets = [fields[name][1] for name in names]
-        return np.dtype({"names": list(names), "formats": formats, "offsets": offsets, "itemsize": size})
 
     @staticmethod
     def _time_unit(said: Any) -> str:
@@ -70,11 +76,11 @@ class PickledDtype:
         return f"[{count}{unit}]"
 
 
-def _plain(value: Any, depth: int) -> np.dtype:
-    """Of a field or a subarray: never with objects in it, whose pointers would be bytes of the file."""
+def _of_field(value: object) -> np.dtype:
+    """Never with objects in it, whose pointers would be bytes of the file."""
     if not isinstance(value, PickledDtype):
         raise ValueError("a field without a dtype")
-    made = value.dtype(depth + 1)
+    made = value._field()
     if made.hasobject:
         raise ValueError("a record with Python objects in it")
     return made
@@ -91,7 +97,7 @@ class PickledArray(np.ndarray):
 def as_dtype(value: object) -> np.dtype:
     """The dtype that is meant; ValueError for anything but a dtype."""
     if isinstance(value, PickledDtype):
-        return value.dtype()
+        return value.dtype
     if isinstance(value, np.dtype):
         return value
     raise ValueError(f"{_kind(value)} is no dtype")

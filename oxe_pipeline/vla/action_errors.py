@@ -99,6 +99,16 @@ class DistanceSum:
             self._shares[: len(one)] += (distance / (space.range * window.steps))[:, space.scaled].mean(1)
         self._count[: len(one)] += 1
 
+    @property
+    def sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What was added up so far."""
+        return self._total, self._shares, self._count
+
+    def add_sums(self, sums: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+        """What another one of the same data set has added up."""
+        for own, other in zip(self.sums, sums, strict=True):
+            own += other
+
     def per_slot(self) -> np.ndarray:
         """[S]: mean over all steps; for slots that are 0 or 1 the share that differs."""
         return self._total.sum(0) / max(1.0, self._count.sum())

@@ -10,8 +10,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,18 +60,6 @@ class DatasetResult:
     slots: tuple[SlotResult, ...] = ()
 
 
-class _Prediction(NamedTuple):
-    """What the model makes of one window."""
-
-    dataset: int
-    episode: int
-    step: int
-    chunk: np.ndarray
-    """Normalised, float32 [chunk, 32]."""
-    loss: float
-    metrics: dict[str, float]
-
-
 class _Tally:
     """Running sums over the windows of one data set."""
 
@@ -83,21 +70,35 @@ class _Tally:
         self.metrics: dict[str, float] = {}
         self.episodes: set[int] = set()
 
-    def add(self, prediction: _Prediction) -> None:
-        """One window of this data set."""
-        window = self.space.window(prediction.episode, prediction.step)
+    def add(self, episode: int, step: int, predicted: np.ndarray, loss: float, metrics: dict[str, float]) -> None:
+        """One window: `predicted` is the normalised chunk [chunk, 32]."""
+        window = self.space.window(episode, step)
         guesses = {
-            "model": self.space.in_units(prediction.chunk, window),
+            "model": self.space.in_units(predicted, window),
             "mean_action": self.space.mean * window.steps,
             "previous_action": window.previous,
         }
         for name, guess in guesses.items():
             self.errors[name].add(np.broadcast_to(guess, window.target.shape), window.target, window)
-        self.windows += 1
-        self.loss += prediction.loss
-        for name, value in prediction.metrics.items():
+        self._count(1, loss, metrics, {episode})
+
+    def _count(self, windows: int, loss: float, metrics: dict[str, float], episodes: set[int]) -> None:
+        self.windows += windows
+        self.loss += loss
+        for name, value in metrics.items():
             self.metrics[name] = self.metrics.get(name, 0.0) + value
-        self.episodes.add(prediction.episode)
+        self.episodes |= episodes
+
+    def sums(self) -> tuple:
+        """All that was counted, to be added to another rank's by `add_sums`."""
+        errors = {name: total.sums for name, total in self.errors.items()}
+        return errors, (self.windows, self.loss, self.metrics, self.episodes)
+
+    def add_sums(self, sums: tuple) -> None:
+        errors, counts = sums
+        for name, total in errors.items():
+            self.errors[name].add_sums(total)
+        self._count(*counts)
 
     def result(self) -> DatasetResult:
         space, windows = self.space, self.windows
@@ -152,40 +153,40 @@ def evaluate(
     held_out = functools.partial(
         held_out_loader, model, mixture, normalizers, options=options, split=split, max_windows=max_windows
     )
-    loader, keeps = held_out(world=world), True
-    if not min(world.gather(len(loader.samples) if loader else 0)):  # Fewer windows than ranks.
-        loader, keeps = held_out(), world.leads
+    loader, counts = held_out(world=world), True
+    if not min(world.gather(len(loader.samples) if loader else 0)):  # Fewer windows than ranks: the first has them all.
+        loader, counts = held_out(), world.leads
     spaces = action_spaces(model, mixture, normalizers, options)
+    num_batches = max(world.gather(len(loader or ())))
     results = []
     for task_mode in task_modes(options):
-        batches = held_out_batches(model, loader, task_mode, augment=augment)
-        found = _predictions(model, batches, count=max(world.gather(len(loader or ()))))
-        tallies = [_Tally(space, task_mode) for space in spaces]
-        for prediction in chain.from_iterable(world.gather(found if keeps else [])):
-            tallies[prediction.dataset].add(prediction)
-        results += [tally.result() for tally in tallies]
+        own, total = ([_Tally(space, task_mode) for space in spaces] for _ in range(2))
+        with acting(model):
+            for batch, is_new in _padded(held_out_batches(model, loader, task_mode, augment=augment), num_batches):
+                output, predicted = model(batch), model.predict(batch).float().cpu().numpy()
+                if not (is_new and counts):
+                    continue
+                metrics = {name: value.tolist() for name, value in output.metrics.items()}
+                for row, (place, loss) in enumerate(zip(places(batch), output.loss_B.tolist(), strict=True)):
+                    of_row = {name: values[row] for name, values in metrics.items()}
+                    own[place[0]].add(*place[1:], predicted[row], loss, of_row)
+        for of_rank in world.gather([tally.sums() for tally in own]):
+            for tally, sums in zip(total, of_rank, strict=True):
+                tally.add_sums(sums)
+        results += [tally.result() for tally in total]
     return results
 
 
-def _predictions(model: VLA, batches: Iterator[dict], *, count: int) -> list[_Prediction]:
-    """What the model makes of the batches; after the last one it is run on that again, until it was run `count` times:
-    all ranks run a sharded model together, and one has a batch more than another.
+def _padded(batches: Iterator[dict], count: int) -> Iterator[tuple[dict, bool]]:
+    """The batches, and the last one again until there were `count`; with each whether it is new. Ranks run a sharded
+    model together, and one may have a batch more than another.
     """
-    found: list[_Prediction] = []
-    batch: dict | None = None
-    with acting(model):
-        for _ in range(count):
-            new = next(batches, None)
-            batch = batch if new is None else new
-            assert batch is not None
-            output, predicted = model(batch), model.predict(batch).float().cpu().numpy()
-            if new is None:
-                continue
-            metrics = {name: value.tolist() for name, value in output.metrics.items()}
-            for row, (place, loss) in enumerate(zip(places(batch), output.loss_B.tolist(), strict=True)):
-                of_row = {name: values[row] for name, values in metrics.items()}
-                found.append(_Prediction(*place, predicted[row], loss, of_row))
-    return found
+    batch: dict = {}
+    for batch in batches:
+        count -= 1
+        yield batch, True
+    for _ in range(count):
+        yield batch, False
 
 
 def task_modes(options: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def loaded(tmp_path, value: object) -> object:
         "M8[10us]",
         "<c16",
         [("a", "<i2"), ("b", "S4", (2, 3))],
-        np.dtype({"names": ["a", "b"], "formats": ["u1", [("c", ">f4")]], "offsets": [0, 4], "itemsize": 12}),
+        np.dtype({"names": ["a", "b"], "formats": ["u1", ">f4"], "offsets": [0, 4], "itemsize": 12}),
         np.dtype([("a", "u1"), ("b", "f8")], align=True),
     ],
 )
@@ -92,13 +92,19 @@ def test_objects_are_never_made_of_bytes(tmp_path):
     assert loaded(tmp_path, Filled(Forged("O8", plain), (2,), [{"a": 1}, None])).tolist() == [{"a": 1}, None]
 
 
-def test_names_that_numpy_does_not_write_and_endless_records_are_refused():
+def test_names_that_numpy_does_not_write_and_records_within_records_are_refused(tmp_path):
     for name in ("f8,i4", "object", "float64", "f", 7):
         with pytest.raises(ValueError, match="is no dtype as NumPy writes it"):
             PickledDtype(name)
     turning = PickledDtype("V8")
     turning.__setstate__((3, "|", None, ("a",), {"a": (turning, 0)}, 8, 1, 0))
-    with pytest.raises(ValueError, match="more than 8 deep"):
-        turning.dtype()
+    with pytest.raises(ValueError, match="a record within a record"):
+        _ = turning.dtype
+    turning.__setstate__((3, "|", (turning, (2,)), None, None, 8, 1, 0))
+    with pytest.raises(ValueError, match="an array within an array"):
+        _ = turning.dtype
+    within = np.zeros(2, [("a", [("b", "f4")])])
+    with pytest.raises(DataError, match="a record within a record"):
+        loaded(tmp_path, within)
     with pytest.raises(ValueError, match="is no dtype"):
         as_dtype("f8")

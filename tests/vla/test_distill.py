@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from oxe_pipeline.distill import main
+from oxe_pipeline.loader.augment import AugmentOptions
 from oxe_pipeline.loader.loader import make_loader
 from oxe_pipeline.loader.scaling import stream_normalizer
 from oxe_pipeline.mixture.mixture import load_mixture
@@ -71,6 +72,18 @@ def test_a_student_comes_nearer_to_its_teacher_than_an_untrained_one_and_beats_t
     assert after.difference_of_range < 0.6 * before.difference_of_range
     assert after.errors_of_range["student"] < 0.8 * after.errors_of_range["mean_action"]
     assert measured.models["student"].weight_bytes < 0.5 * measured.models["teacher"].weight_bytes
+
+
+def test_a_teacher_that_was_trained_on_crops_is_shown_the_middle_of_images(teacher, mixture_file, monkeypatch):
+    seen = []
+    predict = teacher.model.predict
+    monkeypatch.setattr(teacher.model, "predict", lambda batch: seen.append(batch["image_primary"]) or predict(batch))
+    config, cropping = preset("nano"), AugmentOptions(crop_area=(0.25, 0.25), image_size=16)
+    mixture, batch = load_mixture(mixture_file), a_batch(mixture_file, config)
+    for augment in (None, cropping):
+        Teacher(replace(teacher, config=replace(teacher.config, augment=augment)), config, mixture)(batch)
+    whole, middle = seen
+    assert whole.shape[2:4] == (32, 32) and torch.equal(middle, whole[:, :, 8:24, 8:24])
 
 
 def test_the_actions_taught_are_the_teachers_predictions_in_the_students_normalisation(teacher, mixture_file):

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 
+from oxe_pipeline.vla.adapters import add_lora, round_frozen
 from oxe_pipeline.vla.backbones.tiny import write_tiny
 from oxe_pipeline.vla.heads.chunk_l1 import ChunkL1Config
 from oxe_pipeline.vla.model import VLA
@@ -74,6 +75,18 @@ def full_size(name: str, parts: dict[str, Path]) -> VLA:
         model = replace(model, head=ChunkL1Config(slots=tuple(range(7))))  # One arm's, as in LIBERO.
     with torch.device("meta"):
         return VLA(model, parts=parts[model.backbone.kind])
+
+
+def test_openvla_with_adapters_takes_the_memory_that_the_documentation_says(parts):
+    with torch.device("meta"):
+        model = full_size("openvla", parts)
+        add_lora(model, rank=32, alpha=16.0)
+    assert sum(weight.nbytes for weight in model.parameters()) == pytest.approx(30.4e9, rel=5e-3)
+    round_frozen(model)
+    trained = sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)
+    frozen = sum(weight.nbytes for weight in model.parameters() if not weight.requires_grad)
+    assert trained + frozen == pytest.approx(15.9e9, rel=5e-3) and frozen == pytest.approx(15.1e9, rel=5e-3)
+    assert 3 * trained == pytest.approx(2.2e9, rel=2e-2), "with Adam's two moments, at each checkpoint"
 
 
 @pytest.mark.parametrize(
